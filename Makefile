@@ -1,0 +1,106 @@
+# One non-recursive Makefile. `make help` lists the targets people type.
+# Three flavours of every object, each in its own folder under build/:
+#   rel     what is installed
+#   san     AddressSanitizer + UndefinedBehaviorSanitizer, for `make check`
+#   broken  the wall with removable layers (DUCTILE_BREAK=...); never installed.
+#           It is the negative control: a test that passes against it proves nothing.
+
+include config.mk
+.DEFAULT_GOAL := all
+MAKEFLAGS += -r
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-6s %s\n'
+endif
+
+# ---- flags ----------------------------------------------------------------
+
+ARCH := $(shell uname -m)
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wswitch-enum -Werror
+# -fcf-protection is x86's; arm64 knows the same idea by another name.
+CFI  := $(if $(filter x86_64,$(ARCH)),-fcf-protection,$(if $(filter aarch64,$(ARCH)),-mbranch-protection=standard))
+HARD := -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection $(CFI) -fPIE
+LDHARD := -pie -Wl,-z,relro -Wl,-z,now -Wl,--as-needed
+DEFS := -D_GNU_SOURCE -DDUCTILE_VERSION='"$(VERSION)"' -DDUCTILE_BINDIR='"$(BINDIR)"' \
+        -DDUCTILE_LIBEXECDIR='"$(LIBEXECDIR)"' -DDUCTILE_DATADIR='"$(DATADIR)"'
+BASE := -std=c17 -g $(WARN) $(DEFS) -Ilibcommon -MMD -MP
+
+CFLAGS_rel    := -O2 $(HARD)
+LDFLAGS_rel   := $(LDHARD)
+CFLAGS_san    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DDUCTILE_SAN
+LDFLAGS_san   := -fsanitize=address,undefined
+CFLAGS_broken := -O2 $(HARD) -DDUCTILE_BREAKABLE
+LDFLAGS_broken := $(LDHARD)
+
+# ---- sources --------------------------------------------------------------
+
+LIB_SRC := $(wildcard libcommon/*.c)
+
+PROGRAMS := ductile ductile-install ductile-gate ductile-run ductile-bus ductile-vault
+SRC_ductile         := $(wildcard ductile-run/ctl/*.c)
+SRC_ductile-install := $(wildcard ductile-install/*.c)
+SRC_ductile-gate    := $(wildcard ductile-gate/*.c)
+SRC_ductile-run     := $(wildcard ductile-run/warden/*.c)
+SRC_ductile-bus     := $(wildcard ductile-run/bus/*.c)
+SRC_ductile-vault   := $(wildcard ductile-vault/*.c)
+# Least linkage: the warden links no SQL, no HTTP, no event loop (1-house).
+LIBS_ductile         := -lyaml -ljansson
+LIBS_ductile-install := -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3
+LIBS_ductile-gate    := -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3
+LIBS_ductile-run     := -lyaml -ljansson -lcap -lsodium
+LIBS_ductile-bus     := -lyaml -ljansson -lcap -lsodium -lsqlite3 -lev -lmicrohttpd
+LIBS_ductile-vault   := -lyaml -ljansson -lcap -lsodium -lsqlite3
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+LIBS_unit := -lcmocka -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3 -lev
+
+# ---- rules, once per flavour ------------------------------------------------
+
+define flavour
+build/$(1)/%.o: %.c config.mk Makefile
+	$(say) CC '$(1) $$<'
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(BASE) $(CFLAGS_$(1)) $(CPPFLAGS) $(CFLAGS) -c -o $$@ $$<
+
+build/$(1)/libcommon.a: $(LIB_SRC:%.c=build/$(1)/%.o)
+	$(say) AR '$$@'
+	$(Q)rm -f $$@ && $(AR) rcs $$@ $$^
+
+$(foreach p,$(PROGRAMS),$(call program,$(1),$(p)))
+$(foreach t,$(UNIT_SRC),$(call unit,$(1),$(t:tests/unit/%.c=%)))
+-include $$(shell find build/$(1) -name '*.d' 2>/dev/null)
+endef
+
+define program
+build/$(1)/bin/$(2): $(SRC_$(2):%.c=build/$(1)/%.o) build/$(1)/libcommon.a
+	$(say) LD '$$@'
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(2))
+
+endef
+
+# A unit test may reach into its program's modules: `// needs: FILE...` in its first lines.
+define unit
+build/$(1)/unit/$(2): build/$(1)/tests/unit/$(2).o $$(addprefix build/$(1)/,$$(patsubst %.c,%.o,$(shell sed -n '1,5s,^// needs: ,,p' tests/unit/$(2).c))) build/$(1)/libcommon.a
+	$(say) LD '$$@'
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_unit)
+
+endef
+
+$(eval $(call flavour,rel))
+$(eval $(call flavour,san))
+$(eval $(call flavour,broken))
+
+.PHONY: all
+all: $(PROGRAMS:%=bin/%)
+
+bin/%: build/rel/bin/%
+	@mkdir -p bin
+	$(Q)ln -f $< $@
+
+.SECONDARY:

@@ -1,0 +1,162 @@
+// The bus: everything that parses hostile bytes - plugin output, HTTP, JSON - and the ledger. Its own user, no
+// capability, no secret. It asks the warden to run things and believes what the warden says of processes.
+//
+//   main.c      start (config by the wire, sandbox, ledger), loop, stop
+//   queue.c     jobs in the ledger: enqueue, next, transitions, recovery
+//   dispatch.c  due jobs to the warden; pipes; the end of a job
+//   request.c   the body of a plugin's request          response.c  what a plugin answered
+//   route.c     events to pipelines to jobs             api.c       HTTP on the unix socket
+//   show.c      what the API tells about jobs and posture
+//   plugins.c   which plugins there are: locks and manifests from the warden
+#pragma once
+#include "config.h"
+#include "json.h"
+#include "ledger.h"
+#include "lock.h"
+#include "manifest.h"
+#include "proto.h"
+#include "str.h"
+#include <ev.h>
+#include <stdbool.h>
+
+struct plugin {
+    const char *name;                // an alias has its own
+    const struct lock_plugin *lock;  // of the code it uses
+    const struct manifest *manifest; // ditto
+    const struct account_config *account; // NULL: unconfined
+    bool enabled;
+    unsigned parallelism;
+};
+
+// All that came with the last CONFIG message.
+struct catalog {
+    struct lock lock;
+    struct manifest *manifests; // one per plugin of the lock; name NULL where it was left out
+    struct plugin *list;        // sorted by name
+    size_t n;
+};
+
+struct output {
+    ev_io watcher; // first member
+    struct run *run;
+    int fd;
+    struct strbuf text;
+    uint64_t total; // bytes seen, kept or not
+    uint64_t limit;
+    bool fails; // over the limit: the job fails (stdout); else: truncated (stderr)
+};
+
+// A job that the warden has.
+struct run {
+    struct run *next;
+    struct bus *bus;
+    int64_t job;
+    unsigned attempt;
+    char plugin[LIMIT_NAME], command[LIMIT_NAME];
+    struct output out, err;
+    bool started;
+};
+
+struct bus {
+    struct config *config;
+    char snapshot_hex[2 * TREE_HASH_LEN + 1];
+    uint8_t snapshot[TREE_HASH_LEN];
+    int64_t snapshot_id;
+    struct catalog catalog;
+    struct ledger ledger;
+    struct proto_link warden;
+    struct ev_loop *loop;
+    ev_io wire_watcher;
+    ev_timer due_timer, drain_timer;
+    struct run *runs;
+    unsigned n_runs;
+    struct api *api;
+    bool stopping, landlocked;
+    char boot_id[40];
+    int64_t started_ms;
+};
+
+// Ends the bus: the warden, and with it the gateway, follows. For faults after which nothing can be promised.
+__attribute__((noreturn, format(printf, 1, 2))) void bus_die(const char *format, ...);
+
+// ---- plugins.c ----------------------------------------------------------------------------------------
+struct bundle;
+// Builds the catalog of a bundle. -errno; a plugin that cannot be used is logged and left out.
+MUST int catalog_build(const struct config *config, const struct bundle *bundle, struct catalog *ret);
+void catalog_free(struct catalog *catalog);
+const struct plugin *catalog_find(const struct catalog *catalog, const char *name);
+
+// ---- queue.c ------------------------------------------------------------------------------------------
+struct new_job {
+    const char *plugin, *command, *payload, *submitted_by, *dedupe_key; // dedupe_key may be NULL
+    int64_t parent, event, pipeline_run, step;                          // 0: none (step counts from 1)
+    int64_t depth;
+};
+
+struct queued_job {
+    int64_t id, attempt, max_attempts, event, pipeline_run, step, depth;
+    char plugin[LIMIT_NAME], command[LIMIT_NAME];
+    char *payload; // owned
+};
+
+// Inserts a job, or finds the one it equals (*ret_equals is then its id, *ret_id 0). In a transaction of the
+// caller or of its own. -EIO.
+MUST int queue_add(struct bus *bus, const struct new_job *job, int64_t *ret_id, int64_t *ret_equals);
+// The next due job that its plugin's parallelism allows. 1, 0 (none) or -EIO.
+MUST int queue_next(struct bus *bus, struct queued_job *ret);
+void queued_job_free(struct queued_job *job);
+// queued -> running, with its attempt row. 0, -ESTALE (somebody else moved it), -EIO.
+MUST int queue_start(struct bus *bus, struct queued_job *job);
+// When the next queued job is due; INT64_MAX for never.
+int64_t queue_due_ms(struct bus *bus);
+// One guarded transition of a job in `from` and `attempt`; in the caller's transaction. 0, -ESTALE, -EIO.
+MUST int queue_move(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to,
+                    const char *reason);
+// After failed or timed_out: back to queued while attempts are left and retry, else dead (or as it is, where a retry
+// makes no sense).
+MUST int queue_retry(struct bus *bus, int64_t job, int64_t attempt, const char *state, bool retry);
+// Jobs found running at the start: their gateway is gone, and the warden has killed what was left of them.
+MUST int queue_recover(struct bus *bus);
+
+// ---- dispatch.c -----------------------------------------------------------------------------------------
+// Hands out due jobs while slots are free, and sets the timer for the next.
+void dispatch(struct bus *bus);
+void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd);
+void dispatch_refused(struct bus *bus, const struct proto_refused *m);
+void dispatch_exited(struct bus *bus, const struct proto_exited *m);
+void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd);
+void dispatch_stop(struct bus *bus);
+
+// ---- request.c, response.c --------------------------------------------------------------------------------
+// The request without its secrets: what follows the warden's `{"secrets":{...},`. -errno.
+MUST int request_body(struct bus *bus, const struct queued_job *job, char **ret, size_t *ret_len);
+
+struct response {
+    json_t *root; // owned
+    bool ok, retry;
+    const char *error;
+    json_t *result, *events, *state_updates; // borrowed, may be NULL
+};
+// 0, or -EBADMSG with the reason in why.
+MUST int response_parse(const struct config *config, const char *text, size_t len, struct response *ret,
+                        char why[static 160]);
+void response_free(struct response *response);
+
+// ---- route.c ------------------------------------------------------------------------------------------------
+// In the transaction that completes `job`: its events, the jobs they start, the next step. -EIO.
+MUST int route_success(struct bus *bus, const struct queued_job *job, const struct response *response);
+// The pipeline run of a job that reached an end.
+MUST int route_ended(struct bus *bus, int64_t job);
+
+// ---- api.c, show.c ----------------------------------------------------------------------------------------
+MUST int api_start(struct bus *bus);
+// Serves a listening socket (takes it over).
+MUST int api_serve(struct bus *bus, int listen_fd);
+void api_stop(struct bus *bus);
+
+json_t *show_jobs(struct bus *bus, const char *state, int64_t limit);
+// NULL: there is no such job.
+json_t *show_job(struct bus *bus, int64_t id);
+json_t *show_posture(struct bus *bus);
+json_t *show_plugins(struct bus *bus);
+json_t *show_health(struct bus *bus);

@@ -1,0 +1,349 @@
+// Starting things: clone on a stack of its own in shared memory (CLONE_VM without CLONE_VFORK: a vforking parent
+// waits in D state, and a plugin that stops the child before its exec would freeze the warden for good), then the
+// drop and exec of libcommon/privs.c. The child shares errno and malloc: it makes raw system calls only.
+#include "warden.h"
+#include "log.h"
+#include "rawsys.h"
+#include "str.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+extern char **environ;
+
+#define NO_SAN __attribute__((no_sanitize("address", "undefined")))
+enum { STACK_SIZE = 64 << 10 };
+
+struct launch *launch_new(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct launch *l = calloc(1, sizeof(*l));
+    char *stack = l ? mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)
+                    : MAP_FAILED;
+
+    if (stack == MAP_FAILED || mprotect(stack, page, PROT_NONE) < 0) { // a guard page at its end
+        free(l);
+        return NULL;
+    }
+    l->stack = stack;
+    return l;
+}
+
+void launch_free(struct launch *l)
+{
+    if (!l)
+        return;
+    munmap(l->stack, STACK_SIZE);
+    free(l->envp);
+    free(l);
+}
+
+NO_SAN static int run_child(void *arg)
+{
+    struct launch *l = arg;
+
+    if (privs_drop(&l->plan, &l->record) == 0)
+        privs_exec(&l->record, l->path, l->argv, l->envp);
+    RAW1(SYS_exit_group, 126);
+    return 126;
+}
+
+int spawn_clone(struct launch *l, pid_t *ret_pid, int *ret_pidfd, int *ret_stage_fd)
+{
+    int stage[2], pidfd = -1;
+
+    if (pipe2(stage, O_CLOEXEC) < 0)
+        return -errno;
+    l->argv[0] = l->path; // its path and nothing else
+    l->argv[1] = NULL;
+    pid_t pid = clone(run_child, (char *)l->stack + STACK_SIZE, CLONE_VM | CLONE_PIDFD | SIGCHLD, l, &pidfd);
+    int r = pid < 0 ? -errno : 0;
+    close(stage[1]); // the child has its own: end of file means exec'd, or dead
+    if (r < 0) {
+        close(stage[0]);
+        return r;
+    }
+    *ret_pid = pid;
+    *ret_pidfd = pidfd;
+    *ret_stage_fd = stage[0];
+    return 0;
+}
+
+// ---- environment ----------------------------------------------------------------------------------------
+
+static bool is_allowed(const char *entry, const struct config *config)
+{
+    // Names, never a prefix: a secret called LC_X must not slip through.
+    static const char *const allowed[] = {
+        "PATH",        "TZ",          "LANG",         "LANGUAGE",   "LC_ALL",     "LC_ADDRESS",
+        "LC_COLLATE",  "LC_CTYPE",    "LC_IDENTIFICATION", "LC_MEASUREMENT", "LC_MESSAGES", "LC_MONETARY",
+        "LC_NAME",     "LC_NUMERIC",  "LC_PAPER",     "LC_TELEPHONE", "LC_TIME",
+    };
+    const char *equals = strchr(entry, '=');
+    size_t n = equals ? (size_t)(equals - entry) : 0;
+
+    for (size_t i = 0; n > 0 && i < ARRAY_LEN(allowed); i++)
+        if (strlen(allowed[i]) == n && memcmp(allowed[i], entry, n) == 0)
+            return true;
+    for (size_t i = 0; n > 0 && i < config->env_passthrough.n; i++)
+        if (strlen(config->env_passthrough.list[i]) == n && memcmp(config->env_passthrough.list[i], entry, n) == 0)
+            return true;
+    return false;
+}
+
+char **spawn_environment(const struct config *config)
+{
+    size_t count = 0, n = 0;
+    bool path = false;
+
+    while (environ[count])
+        count++;
+    char **env = calloc(count + 2, sizeof(*env));
+    for (size_t i = 0; env && i < count; i++)
+        if (is_allowed(environ[i], config)) {
+            path |= str_starts(environ[i], "PATH=");
+            env[n++] = environ[i];
+        }
+    if (env && !path)
+        env[n] = (char *)"PATH=/usr/local/bin:/usr/bin:/bin";
+    return env;
+}
+
+// The contract's variables for this account, then what all share. Everything is copied into one block that the slot
+// keeps until the child has exec'd.
+static char **plugin_environment(struct warden *w, const struct account_config *a)
+{
+    struct strbuf own = {0};
+    size_t shared = 0, n = 0;
+
+    if (a) {
+        const char *home = a->mode == MODE_CREDENTIALED ? a->home : a->state_dir;
+        sb_addf(&own, "HOME=%s%c", home, 0);
+        if (a->mode == MODE_CONFINED)
+            sb_addf(&own, "XDG_CACHE_HOME=%s%cXDG_STATE_HOME=%s%cTMPDIR=%s/tmp%c", home, 0, home, 0, home, 0);
+    } else if (getenv("HOME"))
+        sb_addf(&own, "HOME=%s%c", getenv("HOME"), 0);
+    size_t len = own.len;
+    OWNED(freep) char *text = sb_finish(&own);
+    while (w->plugin_env[shared])
+        shared++;
+    char **env = text ? malloc((shared + 8) * sizeof(*env) + len) : NULL;
+    if (!env)
+        return NULL;
+    char *copy = (char *)(env + shared + 8);
+    memcpy(copy, text, len);
+    for (char *p = copy; p < copy + len; p += strlen(p) + 1)
+        env[n++] = p;
+    memcpy(env + n, w->plugin_env, (shared + 1) * sizeof(*env));
+    return env;
+}
+
+// ---- a plugin ---------------------------------------------------------------------------------------------
+
+struct pipes {
+    int in[2], out[2], err[2];
+};
+
+static void close_pipes(struct pipes *p)
+{
+    int *fds[] = {&p->in[0], &p->in[1], &p->out[0], &p->out[1], &p->err[0], &p->err[1]};
+
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        fd_closep(fds[i]);
+}
+
+static int make_pipes(struct pipes *p)
+{
+    *p = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
+    if (pipe2(p->in, O_CLOEXEC) < 0 || pipe2(p->out, O_CLOEXEC) < 0 || pipe2(p->err, O_CLOEXEC) < 0)
+        return -errno;
+    // Pipes are inodes of their maker, 0600: without this /dev/stdin and friends are EACCES for the account. It opens
+    // nothing to others: /proc/PID/fd stays closed by the ptrace rules.
+    if (fchmod(p->in[0], 0666) < 0 || fchmod(p->out[0], 0666) < 0 || fchmod(p->err[0], 0666) < 0)
+        return -errno;
+    // Never block on a plugin's pipe (the 1025th pipe of a user holds 8 KiB only).
+    int r = fcntl(p->in[1], F_SETFL, O_WRONLY | O_NONBLOCK);
+    return r < 0 ? -errno : 0;
+}
+
+static unsigned set_limits(const struct account_config *a, struct privs_limit limits[static 2])
+{
+    unsigned n = 0;
+
+    if (!a)
+        return 0;
+    limits[n++] = (struct privs_limit){RLIMIT_NOFILE, {a->nofile, a->nofile}};
+    if (a->fsize > 0)
+        limits[n++] = (struct privs_limit){RLIMIT_FSIZE, {a->fsize, a->fsize}};
+    return n;
+}
+
+static const char *cwd_of(const struct account_config *a)
+{
+    if (!a)
+        return ".";
+    return a->mode == MODE_CREDENTIALED ? a->home : a->state_dir;
+}
+
+static uint32_t layers_of(const struct warden *w, const struct slot *s)
+{
+    const struct account_config *a = s->account;
+    uint32_t layers = s->procs_fd >= 0 ? LAYER_BIT(CGROUP) : LAYER_BIT(SUPERVISOR);
+
+    if (!a)
+        return layers;
+    layers |= LAYER_BIT(UID) | LAYER_BIT(KEYRING);
+    if (!privs_broken(BREAK_NONNP))
+        layers |= LAYER_BIT(NNP);
+    if (!privs_broken(BREAK_NOFILTER))
+        layers |= LAYER_BIT(SECCOMP);
+    if (!privs_broken(BREAK_NOLANDLOCK))
+        layers |= w->rulesets[a - w->config->accounts.list].layers;
+    return layers;
+}
+
+static void plan_launch(struct warden *w, struct slot *s, const struct pipes *p)
+{
+    const struct account_config *a = s->account;
+    struct launch *l = s->launch;
+    const char *code = privs_broken(BREAK_INPLACE) ? s->plugin->source : s->plugin->code;
+
+    l->plan = (struct privs_plan){
+        .enforce = w->enforce,
+        .uid = a ? (uid_t)a->uid : geteuid(),
+        .gid = a ? (gid_t)a->gid : getegid(),
+        .service_uid = (uid_t)w->config->uid,
+        .bus_uid = (uid_t)w->config->bus_uid,
+        .fd_in = p->in[0],
+        .fd_out = p->out[1],
+        .fd_err = p->err[1],
+        .cgroup_fd = s->procs_fd,
+        .landlock_fd = a ? w->rulesets[a - w->config->accounts.list].fd : -1,
+        .cwd = cwd_of(a),
+        .make_tmp = a && a->mode == MODE_CONFINED,
+        .limits = l->limits,
+        .n_limits = set_limits(a, l->limits),
+    };
+    snprintf(l->path, sizeof(l->path), "%s/%s", code, s->plugin->entrypoint);
+    s->layers = layers_of(w, s);
+}
+
+static int start(struct warden *w, struct slot *s, const struct pipes *p)
+{
+    s->launch = launch_new();
+    if (!s->launch)
+        return -ENOMEM;
+    s->launch->envp = plugin_environment(w, s->account);
+    if (!s->launch->envp)
+        return -ENOMEM;
+    plan_launch(w, s, p);
+    return s->procs_fd < 0 ? cage_supervise(w, s) : spawn_clone(s->launch, &s->pid, &s->pidfd, &s->stage_fd);
+}
+
+void spawn_plugin(struct warden *w, struct slot *s)
+{
+    struct pipes p;
+    int r = cage_prepare(w, s);
+
+    if (r < 0) {
+        slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_CGROUP, r, "its cgroup cannot be made");
+        return;
+    }
+    r = make_pipes(&p);
+    if (r == 0)
+        r = start(w, s, &p);
+    if (r < 0) {
+        close_pipes(&p);
+        slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_NONE, r, "it cannot be started");
+        return;
+    }
+    s->stdin_fd = fd_take(&p.in[1]);
+    s->out_fd = fd_take(&p.out[0]);
+    s->err_fd = fd_take(&p.err[0]);
+    close_pipes(&p);
+    s->phase = PHASE_STARTING;
+    s->deadline = warden_now() + TIME_EXEC_MS;
+}
+
+// Field 22 of /proc/PID/stat: with the boot id, the identity of a process. Behind the last ')' of the name.
+static uint64_t start_ticks(pid_t pid)
+{
+    char path[64], text[1024];
+    uint64_t ticks = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    const char *p = strrchr(text, ')');
+    for (int field = 2; p && field < 22; field++)
+        p = strchr(p + 1, ' ');
+    if (p && sscanf(p, "%llu", (unsigned long long *)&ticks) != 1)
+        return 0;
+    return ticks;
+}
+
+static void tell_started(struct warden *w, struct slot *s)
+{
+    struct proto_message m = {0};
+    const int fds[2] = {s->out_fd, s->err_fd};
+    const struct account_config *a = s->account;
+
+    m.STARTED.job = s->request.job;
+    m.STARTED.attempt = s->request.attempt;
+    m.STARTED.pid = (uint32_t)s->pid;
+    m.STARTED.start_ticks = start_ticks(s->pid);
+    if (s->record.caps_effective == 0 && s->record.caps_permitted == 0)
+        s->layers |= LAYER_BIT(CAPS); // as read back, not as meant
+    m.STARTED.layers = s->layers;
+    m.STARTED.mode = a ? a->mode : MODE_UNCONFINED;
+    snprintf(m.STARTED.account, sizeof(m.STARTED.account), "%s", a ? a->name : "");
+    memcpy(m.STARTED.lock_hash, s->plugin->tree.hash, TREE_HASH_LEN);
+    m.STARTED.record = s->record;
+    link_send(w, &m, PROTO_STARTED, fds);
+    fd_closep(&s->out_fd);
+    fd_closep(&s->err_fd);
+}
+
+static const char *stage_subject(const struct slot *s, enum privs_stage stage)
+{
+    if (stage == STAGE_EXEC)
+        return s->launch->path;
+    return stage == STAGE_CWD ? s->launch->plan.cwd : "";
+}
+
+void spawn_settled(struct warden *w, struct slot *s)
+{
+    fd_closep(&s->stage_fd);
+    // setresuid in shared memory wrote fs.suid_dumpable into us. The child set it back; so do we.
+    if (prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0)
+        log_warn("PR_SET_DUMPABLE: %s", errno_name(errno));
+    s->record = s->shared ? s->shared->record : s->launch->record;
+    for (int i = 0; s->supervisor > 0 && s->pid == 0 && i < 100; i++) { // its first word may still be on its way
+        struct pollfd p = {.fd = s->supervisor_fd, .events = POLLIN};
+        if (poll(&p, 1, 10) > 0)
+            cage_supervisor(s);
+    }
+    enum privs_stage stage = (enum privs_stage)s->record.stage;
+    int error = s->record.error;
+    if (error < 0 || stage != STAGE_EXEC) {
+        // The child ended before the plugin ran a single instruction.
+        slot_refuse(w, s, privs_stage_is_wall(stage) ? REASON_DROP_FAILED : REASON_SPAWN_FAILED, stage, error,
+                    "stage %s failed%s%s", privs_stage_name(stage), stage_subject(s, stage)[0] ? ": " : "",
+                    stage_subject(s, stage));
+        return;
+    }
+    tell_started(w, s);
+    launch_free(ptr_take(&s->launch));
+    s->phase = PHASE_RUNNING;
+    s->deadline = warden_now() + (int64_t)config_timeout_of(w->config, s->request.plugin, s->request.command);
+    pump(s);
+}

@@ -1,0 +1,207 @@
+// The warden: the only holder of capabilities and vault. One thread, one poll(2) loop, one slot per worker.
+// It parses no byte of a plugin, knows no network and no SQL.
+//
+//   main.c    phases of the start, the loop, the stop          link.c    the wire to the bus
+//   slot.c    one job's way through its phases                 attest.c  is the code what was locked
+//   spawn.c   clone, drop, exec; environment and contract      pump.c    secrets and body into the plugin's stdin
+//   reap.c    exits, timeouts, kill, what is left behind       cage.c    cgroup or supervisor around a job
+//   vault.c   the open vault and its renewal
+#pragma once
+#include "cgroup.h"
+#include "config.h"
+#include "ledger_kinds.h"
+#include "lock.h"
+#include "privs.h"
+#include "proto.h"
+#include "vault.h"
+#include "wall.h"
+
+// The locks in force, shared by slots that began under them.
+struct lockset {
+    struct lock lock;
+    unsigned users;
+    struct trusted {
+        bool valid;
+        uint8_t identity[TREE_HASH_LEN]; // of the code as it was when its hash was right; root-only trees
+    } *trusted;                          // one per plugin of the lock
+};
+
+enum phase {
+    PHASE_FREE,
+    PHASE_ATTEST,   // a helper re-hashes
+    PHASE_AUDIT,    // the bus commits the delivery
+    PHASE_STARTING, // the child has not exec'd yet
+    PHASE_RUNNING,
+    PHASE_TERM,  // SIGTERM was sent
+    PHASE_LEFT,  // the plugin ended; what it left behind has a moment to end too
+    PHASE_KILLED // everything was killed; waiting until it is gone
+};
+
+// Everything that a child in shared memory reads between clone and exec. The parent does not wait for it (a
+// stopped child would freeze the warden), so all of it stands here, and not on a stack of ours.
+struct launch {
+    struct privs_plan plan;
+    struct privs_record record; // written by the child
+    struct privs_limit limits[2];
+    char path[2 * LIMIT_PATH];
+    char *argv[2], **envp; // envp is one block, owned
+    void *stack;
+};
+
+struct slot {
+    unsigned index;
+    enum phase phase;
+    int64_t deadline; // of the phase, monotonic ms; INT64_MAX: none
+
+    struct proto_spawn request;
+    int body_fd; // sealed memfd
+    struct lockset *lockset;
+    const struct lock_plugin *plugin;
+    const struct account_config *account; // NULL: unconfined
+
+    // attest
+    pid_t helper;
+    int helper_fd;
+    uint8_t identity[TREE_HASH_LEN];
+    bool root_only;
+
+    // what it gets
+    struct vault_delivery delivery;
+    size_t pumped; // bytes of head + body written
+    int stdin_fd;
+    bool gave_up; // the plugin closed stdin early
+
+    // the process
+    struct launch *launch; // what the child reads until it has exec'd
+    struct launch *shared; // supervisor only: its copy, in shared pages
+    pid_t pid;
+    int pidfd;
+    int stage_fd; // its end: exec'd, or dead
+    int out_fd, err_fd;
+    struct privs_record record; // as the child left it
+    uint32_t layers;
+    bool exited;
+    int status; // as waitpid(2) gives it
+    enum proto_reason reason;
+    unsigned left_behind;
+    uint64_t user_us, system_us, max_rss_kib;
+
+    // its cage: a kept cgroup, or a supervisor for this job
+    int cgroup_dir, procs_fd, events_fd;
+    pid_t supervisor;
+    int supervisor_fd;
+    bool empty; // supervisor only: it has said that nothing is left
+};
+
+struct ruleset {
+    int fd;
+    uint32_t layers;
+};
+
+struct warden {
+    struct config *config;
+    bool enforce;
+    uint8_t snapshot[TREE_HASH_LEN];
+    struct lockset *lockset;
+    struct ruleset *rulesets; // one per account
+    struct slot *slots;
+    unsigned n_slots;
+
+    bool vault_present;
+    struct vault vault;
+    struct timespec vault_mtime; // as last opened
+    uint64_t vault_size, vault_inode, vault_seen; // seen: the highest generation
+
+    int cgroup_root, cgroup_bus; // -1: none delegated
+    struct proto_link bus;
+    pid_t bus_pid;
+    int bus_pidfd;
+    bool bus_ready, stopping, bus_stopped, bus_stuck;
+    struct pending *pending; // messages it has not taken yet
+    unsigned n_pending;
+    int signal_fd, watch_fd, api_fd;
+    pid_t hung[256]; // helpers that were given up on and not reaped yet
+    unsigned n_hung;
+    char **plugin_env; // the part of the environment that every plugin gets
+};
+
+int64_t warden_now(void);
+
+// ---- link.c ---------------------------------------------------------------------------------------
+// Starts the bus and hands it the config. -errno, logged.
+MUST int link_start(struct warden *w, const char *program);
+// Sends config, locks and manifests; first: with the hash that spawn requests must carry.
+MUST int link_send_config(struct warden *w, bool first);
+// One message from the bus. -errno ends the gateway.
+MUST int link_receive(struct warden *w);
+// Sends, or keeps until the bus takes it (link_flush). Never waits.
+void link_flush(struct warden *w);
+void link_send(struct warden *w, struct proto_message *m, enum proto_type type, const int *fds);
+void link_audit(struct warden *w, struct slot *s, enum audit_kind kind, const char *detail, bool wait);
+
+// ---- slot.c ---------------------------------------------------------------------------------------
+struct slot *slot_find(struct warden *w, uint64_t job);
+// A request from the bus: check every argument again, take a slot, begin. Takes body_fd.
+void slot_take(struct warden *w, const struct proto_spawn *request, int body_fd);
+void slot_attested(struct warden *w, struct slot *s);
+void slot_audited(struct warden *w, struct slot *s, uint64_t seq);
+// It does not run: tell the bus, write it down, free the slot.
+__attribute__((format(printf, 6, 7))) void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason,
+                                                       enum privs_stage stage, int error, const char *format, ...);
+void slot_free(struct slot *s);
+
+// ---- attest.c -------------------------------------------------------------------------------------
+// Begins; the answer comes through slot_attested or slot_refuse, at once where a trusted identity stands for the hash.
+void attest_begin(struct warden *w, struct slot *s);
+// The helper's pipe is readable.
+void attest_answer(struct warden *w, struct slot *s);
+void attest_timeout(struct warden *w, struct slot *s);
+// Reaps helpers that were given up on.
+void attest_reap(struct warden *w);
+struct lockset *lockset_new(struct lock *lock);
+struct lockset *lockset_use(struct lockset *set);
+void lockset_drop(struct lockset *set);
+
+// ---- spawn.c --------------------------------------------------------------------------------------
+// Starts launch->path on a stack of its own, in shared memory: drop, exec. *ret_stage_fd reads end of file when it
+// has exec'd or died; until then *launch must stay. -errno.
+MUST int spawn_clone(struct launch *launch, pid_t *ret_pid, int *ret_pidfd, int *ret_stage_fd);
+// A zeroed launch with a stack, and its end. NULL on no memory.
+struct launch *launch_new(void);
+void launch_free(struct launch *launch);
+// The plugin of a slot whose secrets may leave.
+void spawn_plugin(struct warden *w, struct slot *s);
+// The stage pipe has ended: it runs, or it failed at a stage.
+void spawn_settled(struct warden *w, struct slot *s);
+// The environment that all plugins share: what the allowlist and env_passthrough let through. NULL on no memory.
+char **spawn_environment(const struct config *config);
+
+// ---- pump.c ---------------------------------------------------------------------------------------
+void pump(struct slot *s);
+void pump_end(struct slot *s);
+
+// ---- cage.c ---------------------------------------------------------------------------------------
+// The cage of a slot: a kept cgroup where one is delegated. -errno.
+MUST int cage_prepare(struct warden *w, struct slot *s);
+// Starts the child inside a supervisor of its own, for hosts without cgroups. -errno.
+MUST int cage_supervise(struct warden *w, struct slot *s);
+// A message of the supervisor.
+void cage_supervisor(struct slot *s);
+void cage_term(struct warden *w, struct slot *s);
+// Kills everything and counts it first.
+void cage_kill(struct warden *w, struct slot *s);
+bool cage_is_empty(struct slot *s);
+// The job is over. clean: the cgroup may serve the next one.
+void cage_release(struct warden *w, struct slot *s, bool clean);
+
+// ---- reap.c ---------------------------------------------------------------------------------------
+void reap_exit(struct warden *w, struct slot *s);
+void reap_events(struct warden *w, struct slot *s);
+void reap_deadline(struct warden *w, struct slot *s);
+void reap_kill(struct warden *w, struct slot *s, enum proto_reason reason);
+
+// ---- vault.c --------------------------------------------------------------------------------------
+// Opens it where there is one. -ECANCELED.
+MUST int warden_vault_open(struct warden *w, struct refusal *refusal);
+// Opens it again if it changed on disk. False: it cannot be read now.
+bool warden_vault_fresh(struct warden *w, struct refusal *refusal);

@@ -1,0 +1,652 @@
+// config.yaml to struct config. config.def says what each key is; here stand the types and the decoder. Rules
+// that need more than one key are in config_rules.c, files and ids in config_load.c, questions in config_ask.c.
+// Every error is noted with its position; none stops the others.
+#include "config.h"
+#include "config_internal.h"
+#include "log.h"
+#include "str.h"
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+enum section {
+    SECTION_TOP,
+    SECTION_SERVICE,
+    SECTION_ADMISSION,
+    SECTION_SECRETS,
+    SECTION_STATE,
+    SECTION_ACCOUNT,
+    SECTION_ACCOUNT_LIMITS,
+    SECTION_PLUGIN,
+    SECTION_RETRY,
+    SECTION_PIPELINE,
+    SECTION_STEP,
+    SECTION_API,
+    SECTION_LIMITS,
+};
+
+enum type { TYPE_STR, TYPE_BOOL, TYPE_U64, TYPE_DURATION, TYPE_SIZE, TYPE_ENUM, TYPE_ID, TYPE_STRS, TYPE_DURMAP,
+            TYPE_FREE, TYPE_SUB, TYPE_NAMED, TYPE_LIST };
+
+enum check { CHECK_ANY, CHECK_INSTANCE, CHECK_USER, CHECK_ABSPATH, CHECK_PLUGIN, CHECK_EVENT, CHECK_USES, CHECK_ENV,
+             CHECK_RECIPIENT };
+
+enum values { VALUES_LOG_LEVEL, VALUES_ON_UNATTESTED, VALUES_SIDEDOOR, VALUES_LANDLOCK, VALUES_API_OPERATORS,
+              VALUES_POSTURE };
+
+static const char *const value_names[][5] = {
+    [VALUES_LOG_LEVEL] = {"debug", "info", "warn", "error"},
+    [VALUES_ON_UNATTESTED] = {[UNATTESTED_REFUSE] = "refuse"},
+    [VALUES_SIDEDOOR] = {[SIDEDOOR_WARN] = "warn", [SIDEDOOR_REFUSE] = "refuse", [SIDEDOOR_STRICT] = "strict"},
+    [VALUES_LANDLOCK] = {[LANDLOCK_SCOPE] = "scope", [LANDLOCK_WRITE] = "write"},
+    [VALUES_API_OPERATORS] = {[API_OPERATORS_RO] = "ro", [API_OPERATORS_RW] = "rw"},
+    [VALUES_POSTURE] = {[POSTURE_UNCONFINED] = "unconfined", [POSTURE_FULL_PRIVSEP] = "full-privsep",
+                        [POSTURE_HYBRID] = "hybrid"},
+};
+
+const char *posture_name(enum posture posture)
+{
+    return value_names[VALUES_POSTURE][posture];
+}
+
+const char *landlock_level_name(enum landlock_level level)
+{
+    return value_names[VALUES_LANDLOCK][level];
+}
+
+const char *account_mode_name(enum account_mode mode)
+{
+    static const char *const names[MODE_COUNT_] = {"unconfined", "confined", "credentialed"};
+
+    return names[mode];
+}
+
+int posture_from_name(const char *name)
+{
+    for (int i = 0; i < POSTURE_COUNT_; i++)
+        if (str_eq(value_names[VALUES_POSTURE][i], name))
+            return i;
+    return -EINVAL;
+}
+
+// Which struct the rows of a section fill.
+#define STRUCT_TOP            struct config
+#define STRUCT_SERVICE        struct config
+#define STRUCT_ADMISSION      struct config
+#define STRUCT_SECRETS        struct config
+#define STRUCT_STATE          struct config
+#define STRUCT_API            struct config
+#define STRUCT_LIMITS         struct config
+#define STRUCT_ACCOUNT        struct account_config
+#define STRUCT_ACCOUNT_LIMITS struct account_config
+#define STRUCT_PLUGIN         struct plugin_config
+#define STRUCT_RETRY          struct plugin_config
+#define STRUCT_PIPELINE       struct pipeline_config
+#define STRUCT_STEP           struct step_config
+
+static const struct row {
+    enum section section;
+    const char *key;
+    enum type type;
+    size_t offset;
+    int64_t low, high;
+    const char *def, *doc;
+} rows[] = {
+#define KEY(section, key, type, field, low, high, def, doc)                                                  \
+    {SECTION_##section, key, TYPE_##type, offsetof(STRUCT_##section, field), low, high, def, doc},
+#include "config.def"
+#undef KEY
+};
+
+// A row whose field is not of the type it names does not compile.
+#define CTYPE_STR      const char *
+#define CTYPE_BOOL     bool
+#define CTYPE_U64      uint64_t
+#define CTYPE_DURATION uint64_t
+#define CTYPE_SIZE     uint64_t
+#define CTYPE_ENUM     uint64_t
+#define CTYPE_ID       int64_t
+#define CTYPE_STRS     struct strs
+#define CTYPE_DURMAP   struct timeouts
+#define CTYPE_FREE     const struct ynode *
+#define CTYPE_SUB      const char * // unused
+#define CTYPE_NAMED    struct strs
+#define CTYPE_LIST     struct strs
+#define KEY(section, key, type, field, low, high, def, doc)                                                  \
+    _Static_assert(sizeof(((STRUCT_##section *)0)->field) == sizeof(CTYPE_##type), key);
+#include "config.def"
+#undef KEY
+// Lists of structs are all {pointer, count}, as struct strs is.
+_Static_assert(sizeof(struct account_list) == sizeof(struct strs), "one shape");
+
+static const struct {
+    enum section section;
+    const char *prefix;
+    size_t size;
+} sections[] = {
+    [SECTION_TOP] = {SECTION_TOP, "", sizeof(struct config)},
+    [SECTION_SERVICE] = {SECTION_SERVICE, "service.", 0},
+    [SECTION_ADMISSION] = {SECTION_ADMISSION, "service.admission.", 0},
+    [SECTION_SECRETS] = {SECTION_SECRETS, "secrets.", 0},
+    [SECTION_STATE] = {SECTION_STATE, "state.", 0},
+    [SECTION_ACCOUNT] = {SECTION_ACCOUNT, "accounts.NAME.", sizeof(struct account_config)},
+    [SECTION_ACCOUNT_LIMITS] = {SECTION_ACCOUNT_LIMITS, "accounts.NAME.limits.", 0},
+    [SECTION_PLUGIN] = {SECTION_PLUGIN, "plugins.NAME.", sizeof(struct plugin_config)},
+    [SECTION_RETRY] = {SECTION_RETRY, "plugins.NAME.retry.", 0},
+    [SECTION_PIPELINE] = {SECTION_PIPELINE, "pipelines[].", sizeof(struct pipeline_config)},
+    [SECTION_STEP] = {SECTION_STEP, "pipelines[].steps[].", sizeof(struct step_config)},
+    [SECTION_API] = {SECTION_API, "api.", 0},
+    [SECTION_LIMITS] = {SECTION_LIMITS, "limits.", 0},
+};
+
+const struct config_row *config_rows(size_t *ret_n)
+{
+    static const char *const types[] = {"text", "true/false", "number", "duration", "size", "word", "auto or number",
+                                        "list", "map of durations", "map", "map", "map of names", "list of maps"};
+    static struct config_row out[ARRAY_LEN(rows)];
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        out[i] = (struct config_row){sections[rows[i].section].prefix, rows[i].key, types[rows[i].type],
+                                     rows[i].def, rows[i].doc};
+    *ret_n = ARRAY_LEN(rows);
+    return out;
+}
+
+// ---- what is shared while decoding -------------------------------------------------------------
+
+const char *config_pool(struct config *config, char *s)
+{
+    char **pool = s ? realloc(config->pool, (config->n_pool + 1) * sizeof(*pool)) : NULL;
+
+    if (!pool) {
+        free(s);
+        return NULL;
+    }
+    config->pool = pool;
+    return pool[config->n_pool++] = s;
+}
+
+const char *config_expand(struct decode *d, const char *pattern, const char *name)
+{
+    struct strbuf sb = {0};
+
+    for (const char *p = pattern; *p; p++)
+        if (p[0] == '%' && (p[1] == 'i' || p[1] == 'n'))
+            sb_adds(&sb, *++p == 'i' ? d->instance : name);
+        else
+            sb_addc(&sb, *p);
+    const char *s = config_pool(d->config, sb_finish(&sb));
+    if (!s)
+        d->diags->failed = true;
+    return s;
+}
+
+static bool env_is_obeyed(const char *s)
+{
+    static const char *const prefixes[] = {"LD_", "PYTHON", "PERL", "RUBY", "NODE_", "GCONV", "GLIBC", "MALLOC_", "GIT_"};
+    static const char *const names[] = {"BASH_ENV", "ENV", "IFS", "SHELLOPTS", "BASHOPTS", "PS4", "PATH", "HOME", "TMPDIR"};
+
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (str_starts(s, prefixes[i]))
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(s, names[i]))
+            return true;
+    return str_starts(s, "BASH_FUNC_");
+}
+
+static bool is_env_name(const char *s)
+{
+    if (!*s || (*s >= '0' && *s <= '9'))
+        return false;
+    return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
+static bool is_event_type(const char *s)
+{
+    size_t n = strlen(s);
+
+    return n > 0 && n < 2 * LIMIT_NAME &&
+           s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0';
+}
+
+static bool is_uses(const char *s)
+{
+    char plugin[LIMIT_NAME];
+    const char *dot = strchr(s, '.');
+    size_t n = dot ? (size_t)(dot - s) : strlen(s);
+
+    if (n >= sizeof(plugin))
+        return false;
+    memcpy(plugin, s, n);
+    plugin[n] = '\0';
+    return str_is_plugin(plugin) && (!dot || str_is_plugin(dot + 1));
+}
+
+// What a text of this kind must be, or NULL where s is one.
+static const char *check_text(enum check check, const char *s)
+{
+    switch (check) {
+    case CHECK_ANY: return *s ? NULL : "text";
+    case CHECK_INSTANCE: return str_is_instance(s) ? NULL : "lower-case letters, digits and single hyphens";
+    case CHECK_USER:
+        return str_is_instance(s) && strlen(s) <= 31 ? NULL : "a user or group name of at most 31 characters";
+    case CHECK_ABSPATH: return str_is_abspath(s) ? NULL : "an absolute path without \".\", \"..\" or \"//\"";
+    case CHECK_PLUGIN: return str_is_plugin(s) ? NULL : "a name: a letter, then letters, digits, _ or -";
+    case CHECK_EVENT: return is_event_type(s) ? NULL : "an event type: letters, digits, dots, _ or -";
+    case CHECK_USES: return is_uses(s) ? NULL : "PLUGIN or PLUGIN.COMMAND";
+    case CHECK_ENV:
+        if (!is_env_name(s))
+            return "the name of an environment variable";
+        return env_is_obeyed(s) ? "a name that no linker or interpreter obeys and that no contract sets" : NULL;
+    case CHECK_RECIPIENT: return str_starts(s, "age1") && strlen(s) == 62 ? NULL : "an age1... recipient";
+    }
+    return NULL;
+}
+
+static const struct row *find_row(enum section section, const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].section == section && str_eq(rows[i].key, key))
+            return &rows[i];
+    return NULL;
+}
+
+static void unknown_key(struct decode *d, enum section section, const struct ypair *pair, const char *path)
+{
+    const char *best = NULL;
+    unsigned distance = 4;
+
+    if (section == SECTION_ACCOUNT && str_eq(pair->key, "groups")) {
+        diag_add(d->diags, pair->pos, path,
+                 "is refused: a plugin gets its account's gid and no other; a docker or sudo group would be a door to root");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned n = rows[i].section == section ? str_distance(rows[i].key, pair->key) : 255;
+        if (n < distance) {
+            distance = n;
+            best = rows[i].key;
+        }
+    }
+    diag_add(d->diags, pair->pos, path, best ? "unknown key; did you mean \"%s\"?" : "unknown key", best);
+}
+
+// ---- scalars ------------------------------------------------------------------------------------
+
+static int take_text(struct decode *d, const struct ynode *node, const char *path, enum check check,
+                     const char **ret)
+{
+    if (node->kind != YNODE_SCALAR || ynode_scalar(node) != YSCALAR_STRING) {
+        diag_add(d->diags, node->pos, path, "expected text");
+        return -EINVAL;
+    }
+    const char *want = check_text(check, node->text);
+    if (want) {
+        diag_add(d->diags, node->pos, path, "expected %s, not \"%.100s\"", want, node->text);
+        return -EINVAL;
+    }
+    *ret = node->text;
+    return 0;
+}
+
+static void take_enum(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                      uint64_t *field)
+{
+    const char *const *names = value_names[row->low];
+    struct strbuf sb = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(value_names[0]) && names[i]; i++) {
+        if (node->kind == YNODE_SCALAR && str_eq(node->text, names[i])) {
+            *field = i;
+            sb_free(&sb);
+            return;
+        }
+        sb_addf(&sb, "%s%s", i ? ", " : "", names[i]);
+    }
+    OWNED(freep) char *list = sb_finish(&sb);
+    diag_add(d->diags, node->pos, path, "expected one of: %s", list ? list : "?");
+}
+
+static void take_number(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                        uint64_t *field)
+{
+    uint64_t v = 0;
+    int r = -EINVAL;
+    const char *what = row->type == TYPE_DURATION ? "a duration such as 500ms, 30s, 5m, 24h or 30d"
+                       : row->type == TYPE_SIZE   ? "a size such as 64K, 10M or 2G"
+                                                  : "a whole number";
+
+    if (node->kind == YNODE_SCALAR && node->plain)
+        r = row->type == TYPE_DURATION ? str_to_duration(node->text, &v)
+            : row->type == TYPE_SIZE   ? str_to_size(node->text, &v)
+                                       : str_to_u64(node->text, 0, INT64_MAX, &v);
+    if (r == -EINVAL)
+        diag_add(d->diags, node->pos, path, "expected %s", what);
+    else if (r < 0 || v < (uint64_t)row->low || v > (uint64_t)row->high)
+        diag_add(d->diags, node->pos, path, "out of range (%lld to %lld%s)", (long long)row->low,
+                 (long long)row->high, row->type == TYPE_DURATION ? " ms" : "");
+    else
+        *field = v;
+}
+
+static void take_id(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                    int64_t *field)
+{
+    uint64_t v = 0;
+
+    if (node->kind == YNODE_SCALAR && str_eq(node->text, "auto")) {
+        *field = ID_AUTO;
+        return;
+    }
+    if (node->kind != YNODE_SCALAR || !node->plain ||
+        str_to_u64(node->text, (uint64_t)row->low, (uint64_t)row->high, &v) < 0)
+        diag_add(d->diags, node->pos, path, "expected `auto` or a number from 1 to 2147483647");
+    else if (v == 65534)
+        diag_add(d->diags, node->pos, path, "65534 is nobody, which everyone may become: pick another");
+    else
+        *field = (int64_t)v;
+}
+
+// ---- lists and maps -----------------------------------------------------------------------------
+
+static void take_strs(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                      struct strs *field)
+{
+    if (node->kind != YNODE_LIST) {
+        diag_add(d->diags, node->pos, path, "expected a list");
+        return;
+    }
+    const char **list = calloc(node->n ? node->n : 1, sizeof(*list));
+    if (!list) {
+        d->diags->failed = true;
+        return;
+    }
+    free(field->list);
+    *field = (struct strs){.list = list};
+    for (size_t i = 0; i < node->n; i++) {
+        char below[LIMIT_PATH];
+        snprintf(below, sizeof(below), "%s[%zu]", path, i);
+        if (take_text(d, node->items[i], below, (enum check)row->low, &list[field->n]) == 0)
+            field->n++;
+    }
+}
+
+static void take_durations(struct decode *d, const struct ynode *node, const char *path, struct timeouts *field)
+{
+    static const struct row any = {.type = TYPE_DURATION, .low = 1, .high = 30ll * 86400000};
+
+    if (node->kind != YNODE_MAP) {
+        diag_add(d->diags, node->pos, path, "expected a map of command: duration");
+        return;
+    }
+    field->list = calloc(node->n ? node->n : 1, sizeof(*field->list));
+    for (size_t i = 0; field->list && i < node->n; i++) {
+        char below[LIMIT_PATH];
+        struct timeout_row *row = &field->list[field->n];
+        snprintf(below, sizeof(below), "%s.%.60s", path, node->pairs[i].key);
+        if (!str_is_plugin(node->pairs[i].key)) {
+            diag_add(d->diags, node->pairs[i].pos, below, "is not a command's name");
+            continue;
+        }
+        row->command = node->pairs[i].key;
+        take_number(d, &any, node->pairs[i].value, below, &row->ms);
+        field->n++;
+    }
+}
+
+static void decode_section(struct decode *d, enum section section, const struct ynode *node, const char *path,
+                           void *base);
+static void set_defaults(struct decode *d, enum section section, const char *name, void *base);
+
+// The structs of a NAMED or LIST all begin with {name, node}.
+struct named {
+    const char *name;
+    const struct ynode *node;
+};
+_Static_assert(offsetof(struct account_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct plugin_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct pipeline_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct step_config, node) == offsetof(struct named, node), "one shape");
+
+static bool name_fits(struct decode *d, enum section section, const struct ypair *pair, const char *path)
+{
+    bool ok = section == SECTION_ACCOUNT ? str_is_account(pair->key) : str_is_plugin(pair->key);
+
+    if (!ok)
+        diag_add(d->diags, pair->pos, path, "is not a name (letters, digits, %s; a letter first)",
+                 section == SECTION_ACCOUNT ? "hyphens; lower case" : "_ and -");
+    return ok;
+}
+
+static void take_structs(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                         struct strs *field)
+{
+    enum section section = (enum section)row->low;
+    size_t size = sections[section].size;
+    bool named = row->type == TYPE_NAMED;
+
+    if (node->kind == YNODE_SCALAR && ynode_scalar(node) == YSCALAR_NULL)
+        return; // `accounts:` with everything below it commented out
+    if (node->kind != (named ? YNODE_MAP : YNODE_LIST)) {
+        diag_add(d->diags, node->pos, path, named ? "expected a map of names" : "expected a list");
+        return;
+    }
+    char *list = calloc(node->n ? node->n : 1, size);
+    field->list = (const char **)(void *)list;
+    for (size_t i = 0; list && i < node->n; i++) {
+        struct named *item = (struct named *)(void *)(list + field->n * size);
+        const struct ynode *value = named ? node->pairs[i].value : node->items[i];
+        char below[LIMIT_PATH];
+
+        snprintf(below, sizeof(below), named ? "%s.%.60s" : "%s[%s]", path, named ? node->pairs[i].key : "");
+        if (!named)
+            snprintf(below, sizeof(below), "%s[%zu]", path, i);
+        if (named && !name_fits(d, section, &node->pairs[i], below))
+            continue;
+        set_defaults(d, section, named ? node->pairs[i].key : "", item);
+        item->name = named ? node->pairs[i].key : NULL;
+        item->node = value;
+        field->n++;
+        if (value->kind == YNODE_SCALAR && ynode_scalar(value) == YSCALAR_NULL && named)
+            continue; // `default:` alone means all defaults
+        decode_section(d, section, value, below, item);
+        item->node = value;
+    }
+}
+
+static void decode_key(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
+                       void *base)
+{
+    void *field = (char *)base + row->offset;
+
+    switch (row->type) {
+    case TYPE_STR:
+        if (take_text(d, node, path, (enum check)row->low, field) < 0)
+            break;
+        break;
+    case TYPE_BOOL:
+        if (node->kind == YNODE_SCALAR && ynode_scalar(node) == YSCALAR_BOOL)
+            *(bool *)field = node->text[0] == 't' || node->text[0] == 'T';
+        else
+            diag_add(d->diags, node->pos, path, "expected true or false");
+        break;
+    case TYPE_U64:
+    case TYPE_DURATION:
+    case TYPE_SIZE: take_number(d, row, node, path, field); break;
+    case TYPE_ENUM: take_enum(d, row, node, path, field); break;
+    case TYPE_ID: take_id(d, row, node, path, field); break;
+    case TYPE_STRS: take_strs(d, row, node, path, field); break;
+    case TYPE_DURMAP: take_durations(d, node, path, field); break;
+    case TYPE_FREE:
+        if (node->kind == YNODE_MAP)
+            *(const struct ynode **)field = node;
+        else if (node->kind != YNODE_SCALAR || ynode_scalar(node) != YSCALAR_NULL)
+            diag_add(d->diags, node->pos, path, "expected a map");
+        break;
+    case TYPE_SUB: decode_section(d, (enum section)row->low, node, path, base); break;
+    case TYPE_NAMED:
+    case TYPE_LIST: take_structs(d, row, node, path, field); break;
+    }
+}
+
+static void decode_section(struct decode *d, enum section section, const struct ynode *node, const char *path,
+                           void *base)
+{
+    if (node->kind == YNODE_SCALAR && ynode_scalar(node) == YSCALAR_NULL && section != SECTION_STEP)
+        return;
+    if (node->kind != YNODE_MAP) {
+        diag_add(d->diags, node->pos, path, "expected a map");
+        return;
+    }
+    for (size_t i = 0; i < node->n; i++) {
+        const struct ypair *pair = &node->pairs[i];
+        const struct row *row = find_row(section, pair->key);
+        char below[LIMIT_PATH];
+
+        snprintf(below, sizeof(below), "%s%s%.100s", path, path[0] ? "." : "", pair->key);
+        if (row)
+            decode_key(d, row, pair->value, below, base);
+        else
+            unknown_key(d, section, pair, below);
+    }
+}
+
+// Defaults go through the same parser as what the operator writes: a default out of range cannot hide.
+static void set_default(struct decode *d, const struct row *row, const char *name, void *base)
+{
+    void *field = (char *)base + row->offset;
+    const char *text = config_expand(d, row->def, name);
+    struct ynode node = {.kind = YNODE_SCALAR, .pos = {"(default)", 0, 0}, .text = (char *)text, .plain = true};
+
+    if (!text)
+        return;
+    if (row->type == TYPE_STRS) {
+        struct strs *strs = field;
+        strs->list = calloc(1, sizeof(*strs->list));
+        if (strs->list)
+            strs->list[strs->n++] = text;
+        return;
+    }
+    decode_key(d, row, &node, row->key, base);
+}
+
+static void set_defaults(struct decode *d, enum section section, const char *name, void *base)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct row *row = &rows[i];
+        if (row->section != section)
+            continue;
+        if (row->type == TYPE_SUB)
+            set_defaults(d, (enum section)row->low, name, base);
+        else if (row->def)
+            set_default(d, row, name, base);
+    }
+}
+
+// ---- files ----------------------------------------------------------------------------------------
+
+void config_files_free(struct config_file *files, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(files[i].name);
+        free(files[i].text);
+    }
+    free(files);
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    ynode_free(c->root);
+    for (size_t i = 0; i < c->n_pool; i++)
+        free(c->pool[i]);
+    free(c->pool);
+    free(c->env_passthrough.list);
+    free(c->recovery_recipients.list);
+    free(c->plugin_roots.list);
+    free(c->include.list);
+    for (size_t i = 0; i < c->plugins.n; i++)
+        free(c->plugins.list[i].timeouts.list);
+    for (size_t i = 0; i < c->pipelines.n; i++)
+        free(c->pipelines.list[i].steps.list);
+    free(c->accounts.list);
+    free(c->plugins.list);
+    free(c->pipelines.list);
+    config_files_free(c->files, c->n_files);
+    free(c);
+}
+
+static int refuse_diags(struct refusal *refusal, const char *path, struct diags *diags)
+{
+    OWNED(freep) char *text = diags_text(diags);
+
+    refuse(refusal, REFUSE_CONFIG, "the config %s has %zu error%s", path, diags->n, diags->n == 1 ? "" : "s");
+    refuse_todo(refusal, "mend the line%s above, then: ductile-gate check -c %s", diags->n == 1 ? "" : "s", path);
+    // The list may be longer than a refusal's line holds: print it whole, on lines of their own.
+    if (text && strlen(text) >= sizeof(refusal->why)) {
+        log_plain(LOG_LEVEL_ERR, "%s", text);
+        return refuse_why(refusal, "%zu errors, printed above", diags->n);
+    }
+    return refuse_why(refusal, "%s", text ? text : "out of memory");
+}
+
+static uint64_t default_workers(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cpus > 2 ? (uint64_t)cpus - 1 : 1;
+}
+
+static int merge_files(struct config *c, struct diags *diags)
+{
+    int result = 0;
+
+    for (size_t i = 0; i < c->n_files; i++) {
+        struct ynode *node = NULL;
+        int r = yaml_parse(c->files[i].name, c->files[i].text, c->files[i].len, diags, &node);
+        if (r == 0 && i > 0 && ynode_get(node, "include"))
+            diag_add(diags, ynode_get(node, "include")->pos, "include", "only the main file includes others");
+        if (r == 0)
+            r = ynode_merge(&c->root, node, "", diags);
+        if (r < 0)
+            result = r;
+    }
+    return result;
+}
+
+int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal)
+{
+    OWNED(diags_free) struct diags diags = {0};
+    OWNED(config_freep) struct config *c = calloc(1, sizeof(*c));
+
+    if (!c) {
+        config_files_free(files, n);
+        refuse(refusal, REFUSE_IO, "the config");
+        return refuse_why(refusal, "out of memory");
+    }
+    c->files = files;
+    c->n_files = n;
+    c->path = files[0].name;
+    const char *slash = strrchr(c->path, '/');
+    c->dir = config_pool(c, slash ? strndup(c->path, (size_t)(slash - c->path)) : strdup("."));
+    c->max_workers = default_workers();
+    int r = merge_files(c, &diags);
+    struct decode d = {c, &diags, "ductile"};
+    const char *name = ynode_get_text(ynode_get(c->root, "service"), "name");
+    if (name && str_is_instance(name))
+        d.instance = name;
+    if (r == 0 || c->root) {
+        set_defaults(&d, SECTION_TOP, "", c);
+        if (c->root)
+            decode_section(&d, SECTION_TOP, c->root, "", c);
+        if (r == 0)
+            config_check_rules(&d);
+    }
+    if (diags.n > 0 || diags.failed || !c->dir)
+        return refuse_diags(refusal, c->path, &diags);
+    c->bus_uid = c->bus_gid = c->operators_gid = ID_AUTO;
+    *ret = ptr_take(&c);
+    return 0;
+}

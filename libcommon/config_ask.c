@@ -1,0 +1,58 @@
+// Questions about a loaded config. Pure.
+#include "config.h"
+#include "str.h"
+#include <stdio.h>
+
+const struct account_config *config_account(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->accounts.n; i++)
+        if (str_eq(c->accounts.list[i].name, name))
+            return &c->accounts.list[i];
+    return NULL;
+}
+
+const struct plugin_config *config_plugin(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->plugins.n; i++)
+        if (str_eq(c->plugins.list[i].name, name))
+            return &c->plugins.list[i];
+    return NULL;
+}
+
+const struct account_config *config_account_of(const struct config *c, const char *plugin)
+{
+    const struct plugin_config *p = config_plugin(c, plugin);
+
+    if (c->posture == POSTURE_UNCONFINED)
+        return NULL;
+    return config_account(c, p && p->run_as ? p->run_as : "default");
+}
+
+const char *config_principal_of(const struct config *c, const char *plugin, char buf[static LIMIT_NAME])
+{
+    const struct plugin_config *p = config_plugin(c, plugin);
+
+    snprintf(buf, LIMIT_NAME, "%s", p && p->vault_principal ? p->vault_principal : plugin);
+    for (char *s = buf; *s; s++)
+        if (*s == '_')
+            *s = '-';
+        else if (*s >= 'A' && *s <= 'Z')
+            *s = (char)(*s - 'A' + 'a');
+    return buf;
+}
+
+uint64_t config_timeout_of(const struct config *c, const char *plugin, const char *command)
+{
+    static const struct timeout_row usual[] = {
+        {"poll", 60000}, {"handle", 120000}, {"health", 10000}, {"init", 30000},
+    };
+    const struct plugin_config *p = config_plugin(c, plugin);
+
+    for (size_t i = 0; p && i < p->timeouts.n; i++)
+        if (str_eq(p->timeouts.list[i].command, command))
+            return p->timeouts.list[i].ms;
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+        if (str_eq(usual[i].command, command))
+            return usual[i].ms;
+    return 120000;
+}

@@ -1,0 +1,258 @@
+// Descriptors and paths. Every path is opened once, below a root fd, without following a link; what is then
+// checked and changed is the descriptor.
+#include "fd.h"
+#include "limits.h"
+#include "str.h"
+#include <dirent.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+
+int fd_open_root(const char *dir)
+{
+    int fd = open(dir && dir[0] ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int fd_open(int root, const char *path, int flags, mode_t mode)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+        .mode = flags & O_CREAT ? mode : 0,
+        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+    return fd < 0 ? -errno : (int)fd;
+}
+
+int fd_open_parent(int root, const char *path, const char **ret_name)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[LIMIT_PATH];
+
+    if (!slash || slash[1] == '\0' || (size_t)(slash - path) >= sizeof(dir))
+        return -EINVAL;
+    snprintf(dir, sizeof(dir), "%.*s", MAX(1, (int)(slash - path)), path);
+    int fd = fd_open(root, dir, O_PATH | O_DIRECTORY, 0);
+    if (fd >= 0)
+        *ret_name = slash + 1;
+    return fd;
+}
+
+int fd_stat(int root, const char *path, struct stat *ret)
+{
+    OWNED(fd_closep) int fd = fd_open(root, path, O_PATH, 0);
+
+    if (fd < 0)
+        return fd;
+    return fstat(fd, ret) < 0 ? -errno : 0;
+}
+
+int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
+{
+    struct strbuf sb = {0};
+    char chunk[16384];
+
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 || sb.len + (size_t)MAX(n, 0) > max) {
+            int r = n < 0 ? -errno : -EFBIG;
+            sb_free(&sb);
+            return r;
+        }
+        if (n == 0)
+            break;
+        sb_add(&sb, chunk, (size_t)n);
+    }
+    size_t len = sb.len;
+    char *data = sb_finish(&sb);
+    if (!data)
+        return -ENOMEM;
+    *ret_data = data;
+    *ret_len = len;
+    return 0;
+}
+
+int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+    struct stat st;
+    OWNED(fd_closep) int fd = fd_open(root, path, O_RDONLY | O_NONBLOCK, 0); // a FIFO must not hold us
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
+    return fd_read_all(fd, max, ret_data, ret_len);
+}
+
+int fd_write_all(int fd, const void *data, size_t len)
+{
+    const char *p = data;
+
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int fill_file(int fd, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid)
+{
+    // Mode stays 0600 until the owner is right: no moment in which a wrong reader could open it.
+    if ((uid != (uid_t)-1 || gid != (gid_t)-1) && fchown(fd, uid, gid) < 0)
+        return -errno;
+    if (fchmod(fd, mode) < 0)
+        return -errno;
+    int r = fd_write_all(fd, data, len);
+    if (r < 0)
+        return r;
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+int fd_replace_file(int root, const char *path, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid)
+{
+    const char *name;
+    char temp[300];
+    uint64_t nonce;
+    OWNED(fd_closep) int parent = fd_open_parent(root, path, &name);
+
+    if (parent < 0)
+        return parent;
+    if (strlen(name) > 200)
+        return -ENAMETOOLONG;
+    if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
+        return -errno;
+    snprintf(temp, sizeof(temp), ".%s.%016llx", name, (unsigned long long)nonce);
+    OWNED(fd_closep) int dir = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); // fsync wants a real fd
+    if (dir < 0)
+        return -errno;
+    OWNED(fd_closep) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int r = fill_file(fd, data, len, mode, uid, gid);
+    if (r == 0 && renameat(dir, temp, dir, name) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlinkat(dir, temp, 0);
+        return r;
+    }
+    return fsync(dir) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+int fd_sealed(const char *name, const void *data, size_t len)
+{
+    OWNED(fd_closep) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return -errno;
+    int r = fd_write_all(fd, data, len);
+    if (r < 0)
+        return r;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
+        lseek(fd, 0, SEEK_SET) < 0)
+        return -errno;
+    return fd_take(&fd);
+}
+
+int fd_check_sealed(int fd, uint64_t *ret_size)
+{
+    const int want = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+    struct stat st;
+    int seals = fcntl(fd, F_GET_SEALS); // EINVAL: no memfd at all
+
+    if (seals < 0 || (seals & want) != want)
+        return -EPERM;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    *ret_size = (uint64_t)st.st_size;
+    return 0;
+}
+
+int fd_set_nonblock(int fd, bool on)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0)
+        return -errno;
+    flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+    return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int append_name(char ***names, size_t *n, size_t *cap, const char *name)
+{
+    if (*n == *cap) {
+        size_t more = MAX((size_t)16, *cap * 2);
+        char **p = realloc(*names, more * sizeof(*p));
+        if (!p)
+            return -ENOMEM;
+        *names = p;
+        *cap = more;
+    }
+    (*names)[*n] = strdup(name);
+    return (*names)[*n] ? (int)(++*n, 0) : -ENOMEM;
+}
+
+int fd_list(int dir, char ***ret_names, size_t *ret_n)
+{
+    char **names = NULL;
+    size_t n = 0, cap = 0;
+    int r = 0, fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e) {
+            r = -errno;
+            break;
+        }
+        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+            continue;
+        r = append_name(&names, &n, &cap, e->d_name);
+        if (r < 0)
+            break;
+    }
+    closedir(d);
+    if (r < 0) {
+        fd_list_free(names, n);
+        return r;
+    }
+    if (n > 0)
+        qsort(names, n, sizeof(*names), by_name);
+    *ret_names = names;
+    *ret_n = n;
+    return 0;
+}
+
+void fd_list_free(char **names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+}

@@ -1,0 +1,62 @@
+// Text: strict parsers (no trailing rubbish, no silent wrap), names, and a buffer that grows.
+#pragma once
+#include "owned.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+static inline bool str_eq(const char *a, const char *b)
+{
+    return __builtin_strcmp(a, b) == 0;
+}
+
+bool str_starts(const char *s, const char *prefix);
+
+// Parses a decimal number in min..max. -EINVAL: not a number; -ERANGE: out of range.
+MUST int str_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
+// Parses "500ms", "30s", "5m", "24h", "30d" into milliseconds. "0" needs no unit. -EINVAL, -ERANGE.
+MUST int str_to_duration(const char *s, uint64_t *ret_ms);
+// Parses "512", "64K", "10M", "2G" into bytes. -EINVAL, -ERANGE.
+MUST int str_to_size(const char *s, uint64_t *ret_bytes);
+
+// Names of the design: instance ^[a-z0-9]+(-[a-z0-9]+)*$, account ^[a-z][a-z0-9-]*$,
+// plugin and command ^[A-Za-z][A-Za-z0-9_-]*$, secret ^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$; all shorter than LIMIT_NAME.
+bool str_is_instance(const char *s);
+bool str_is_account(const char *s);
+bool str_is_plugin(const char *s);
+bool str_is_secret(const char *s);
+bool str_is_utf8(const char *s, size_t len);
+// An absolute path without "//", ".", ".." or control bytes, shorter than LIMIT_PATH.
+bool str_is_abspath(const char *s);
+// `path` equals `dir` or lies below it. Both absolute and normal.
+bool str_path_within(const char *path, const char *dir);
+
+// Edit distance, for "did you mean"; stops counting at 255.
+unsigned str_distance(const char *a, const char *b);
+
+// Lower-case hex of len bytes into out[2 * len + 1].
+void str_hex(const void *data, size_t len, char *out);
+// The reverse; -EINVAL unless s is exactly 2 * len hex digits.
+MUST int str_unhex(const char *s, void *data, size_t len);
+
+// A growing string. Failure is sticky: check once, in sb_finish. A zeroed struct is an empty one.
+struct strbuf {
+    char *p;
+    size_t len, cap;
+    bool failed;
+};
+
+void sb_add(struct strbuf *sb, const void *data, size_t len);
+void sb_adds(struct strbuf *sb, const char *s);
+void sb_addc(struct strbuf *sb, char c);
+__attribute__((format(printf, 2, 3))) void sb_addf(struct strbuf *sb, const char *format, ...);
+// Adds s as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
+void sb_add_json(struct strbuf *sb, const char *s);
+// Adds s with every byte outside [!-~] and '%' as %XX: one word of a line format.
+void sb_add_word(struct strbuf *sb, const char *s);
+// The text, NUL-terminated and owned by the caller, or NULL if any addition failed. Resets sb.
+char *sb_finish(struct strbuf *sb);
+void sb_free(struct strbuf *sb);
+
+// Undoes sb_add_word in place. -EINVAL on a bad escape.
+MUST int str_unword(char *s);
