@@ -104,3 +104,32 @@ bin/%: build/rel/bin/%
 	$(Q)ln -f $< $@
 
 .SECONDARY:
+
+# ---- install --------------------------------------------------------------
+
+.PHONY: install man
+install: all man
+	$(say) INST '$(DESTDIR)$(PREFIX)'
+	$(Q)install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR)/ductile $(DESTDIR)$(DATADIR)/ductile $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man8
+	$(Q)install -m0755 bin/ductile bin/ductile-install bin/ductile-vault $(DESTDIR)$(BINDIR)/
+	$(Q)install -m0711 bin/ductile-gate bin/ductile-run $(DESTDIR)$(BINDIR)/
+	$(Q)install -m0711 bin/ductile-bus $(DESTDIR)$(LIBEXECDIR)/ductile/
+	$(Q)install -m0644 share/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+	$(Q)install -m0644 share/man/*.8 $(DESTDIR)$(MANDIR)/man8/
+	$(Q)rm -rf $(DESTDIR)$(DATADIR)/ductile/plugins && cp -R share/plugins $(DESTDIR)$(DATADIR)/ductile/
+	$(Q)find $(DESTDIR)$(DATADIR)/ductile/plugins \( -name __pycache__ -o -name '*.pyc' \) -prune -exec rm -rf {} +
+	$(Q)chmod -R go-w,a+rX $(DESTDIR)$(DATADIR)/ductile
+
+# Man pages of the programs are printed from their verb tables; `make check` fails when they differ.
+man: $(addprefix share/man/,ductile.1 ductile-vault.1 ductile-install.8 ductile-gate.8 ductile-run.8)
+share/man/%.1: bin/%
+	@mkdir -p $(@D)
+	$(Q)$< --man > $@
+share/man/%.8: bin/%
+	@mkdir -p $(@D)
+	$(Q)$< --man > $@
+
+# What the booted test hosts get: the installed suite, the breakable build, and the attacks.
+.PHONY: stage
+stage: all $(PROGRAMS:%=build/broken/bin/%)
+	$(Q)rm -rf build/stage && $(MAKE) -s install DESTDIR=$(CURDIR)/build/stage PREFIX=/usr/local V=$(V)

@@ -152,13 +152,25 @@ static int only_one(struct warden *w, struct refusal *refusal)
 
     snprintf(path, sizeof(path), "%.*s/lock", (int)(slash - w->config->api_socket), w->config->api_socket);
     int fd = fd_open(root, path, O_RDWR | O_CREAT, 0600); // held until this process ends
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        w->lock_fd = fd;
         return 0;
+    }
     int e = fd < 0 ? -fd : errno;
     refuse(refusal, REFUSE_RUN_TWICE, "starting the gateway %s", w->config->name);
     refuse_why(refusal, e == EWOULDBLOCK ? "another one holds %s" : "%s cannot be locked: %s", path, strerror(e));
     return refuse_todo(refusal, e == EWOULDBLOCK ? "systemctl stop %s" : "ductile-install apply (instance %s)",
                        w->config->name);
+}
+
+// Who the gateway is, for the gate's probes.
+static void say_who(const struct warden *w)
+{
+    char text[64];
+    int n = snprintf(text, sizeof(text), "warden %d\nbus %d\n", getpid(), w->bus_pid);
+
+    if (ftruncate(w->lock_fd, 0) < 0 || pwrite(w->lock_fd, text, (size_t)n, 0) != n)
+        log_warn("the lock file could not be written; `ductile-gate prove` tries twins instead");
 }
 
 static int bind_api(struct warden *w, struct refusal *refusal)
@@ -521,6 +533,7 @@ static int serve(const struct opts *o)
         refuse_todo(&refusal, "make install, then systemctl start %s", w.config->name);
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
     }
+    say_who(&w);
     r = loop(&w);
     secret_arena_close();
     return r;

@@ -119,7 +119,7 @@ struct warden {
     bool bus_ready, stopping, bus_stopped, bus_stuck;
     struct pending *pending; // messages it has not taken yet
     unsigned n_pending;
-    int signal_fd, watch_fd, api_fd;
+    int signal_fd, watch_fd, api_fd, lock_fd;
     pid_t hung[256]; // helpers that were given up on and not reaped yet
     unsigned n_hung;
     char **plugin_env; // the part of the environment that every plugin gets

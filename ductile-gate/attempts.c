@@ -1,0 +1,362 @@
+// Attempts. Each runs in a process of its own, already dropped, and may leave that process in any state.
+#include "attempts.h"
+#include "owned.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+bool attempt_is_denial(const struct attempt *attempt, int error)
+{
+    for (size_t i = 0; i < ARRAY_LEN(attempt->denials); i++)
+        if (attempt->denials[i] && attempt->denials[i] == error)
+            return true;
+    return false;
+}
+
+static int result(long r)
+{
+    return r < 0 ? -errno : 0;
+}
+
+// ---- files --------------------------------------------------------------------------------------------------------
+
+static int open_path(const char *path, int flags)
+{
+    OWNED(fd_closep) int fd = open(path, flags | O_CLOEXEC, 0600);
+
+    return result(fd);
+}
+
+static int open_file(const struct attempt_target *t)
+{
+    return open_path(t->path, O_RDONLY | O_NONBLOCK);
+}
+
+static int control_file(void)
+{
+    return open_path("/etc/passwd", O_RDONLY);
+}
+
+static int list_dir(const struct attempt_target *t)
+{
+    return open_path(t->path, O_RDONLY | O_DIRECTORY);
+}
+
+static int control_dir(void)
+{
+    return open_path("/", O_RDONLY | O_DIRECTORY);
+}
+
+static int write_file(const struct attempt_target *t)
+{
+    char path[LIMIT_PATH + 64];
+
+    snprintf(path, sizeof(path), "%s/.ductile-probe-%d", t->path, getpid());
+    int r = open_path(path, O_WRONLY | O_CREAT | O_EXCL);
+    return r < 0 ? r : result(unlink(path));
+}
+
+static int nothing(void)
+{
+    return 0;
+}
+
+// ---- sockets --------------------------------------------------------------------------------------------------------
+
+static int dial(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || strlen(path) >= sizeof(addr.sun_path))
+        return fd < 0 ? -errno : -ENAMETOOLONG;
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    return result(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
+}
+
+static int connect_socket(const struct attempt_target *t)
+{
+    return dial(t->path);
+}
+
+static int control_socket(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/.ductile-probe-%d", getpid());
+    int r = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0 ? -errno : dial(addr.sun_path);
+    unlink(addr.sun_path);
+    return r;
+}
+
+// ---- ids and capabilities ---------------------------------------------------------------------------------------------
+
+static int become(const struct attempt_target *t)
+{
+    return result(syscall(SYS_setresuid, t->id, t->id, t->id));
+}
+
+static int control_become(void)
+{
+    uid_t self = getuid();
+
+    return result(syscall(SYS_setresuid, self, self, self));
+}
+
+static int take_group(const struct attempt_target *t)
+{
+    gid_t gid = t->id;
+
+    return result(setgroups(1, &gid));
+}
+
+static int control_groups(void)
+{
+    return result(getgroups(0, NULL));
+}
+
+static int set_caps(uint32_t low, uint32_t high)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{low, low, low}, {high, high, high}};
+
+    return result(syscall(SYS_capset, &header, data));
+}
+
+static int raise_caps(const struct attempt_target *t)
+{
+    (void)t;
+    for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+        if (set_caps(cap < 32 ? 1u << cap : 0, cap < 32 ? 0 : 1u << (cap - 32)) == 0 ||
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) == 0)
+            return 0;
+    errno = EPERM;
+    return -EPERM;
+}
+
+static int control_caps(void)
+{
+    return set_caps(0, 0);
+}
+
+static int no_new_privs(const struct attempt_target *t)
+{
+    (void)t;
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? -EPERM : 0;
+}
+
+// ---- namespaces -------------------------------------------------------------------------------------------------------
+
+static int reap_clone(long pid)
+{
+    if (pid == 0)
+        _exit(0);
+    if (pid > 0)
+        waitpid((pid_t)pid, NULL, __WALL);
+    return result(pid);
+}
+
+static int userns_clone(const struct attempt_target *t)
+{
+    (void)t;
+    return reap_clone(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL));
+}
+
+static int control_clone(void)
+{
+    return reap_clone(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL));
+}
+
+static int userns_unshare(const struct attempt_target *t)
+{
+    (void)t;
+    return result(unshare(CLONE_NEWUSER));
+}
+
+static int control_unshare(void)
+{
+    return result(unshare(CLONE_FS));
+}
+
+static int userns_clone3(const struct attempt_target *t)
+{
+    struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+    (void)t;
+
+    return reap_clone(syscall(SYS_clone3, &args, sizeof(args)));
+}
+
+// ---- other processes ----------------------------------------------------------------------------------------------------
+
+// A dumpable child of our own, in our own domain: what can be done to it can be done at all.
+static int with_child(int (*fn)(const struct attempt_target *))
+{
+    int ready[2];
+    char byte;
+
+    if (pipe(ready) < 0)
+        return -errno;
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_DUMPABLE, 1);
+        close(ready[0]);
+        close(ready[1]);
+        pause();
+        _exit(0);
+    }
+    close(ready[1]);
+    if (read(ready[0], &byte, 1) < 0)
+        return -errno;
+    close(ready[0]);
+    const struct attempt_target t = {.pid = pid};
+    int r = pid < 0 ? -errno : fn(&t);
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    return r;
+}
+
+static int trace(const struct attempt_target *t)
+{
+    if (ptrace(PTRACE_SEIZE, t->pid, NULL, NULL) < 0)
+        return -errno;
+    ptrace(PTRACE_DETACH, t->pid, NULL, NULL);
+    return 0;
+}
+
+static int read_memory(const struct attempt_target *t)
+{
+    // Our own stack address: mapped in a fork of us; elsewhere EFAULT would still mean that access was granted.
+    char here, there;
+    struct iovec local = {&here, 1}, remote = {&there, 1};
+    ssize_t n = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
+
+    return n < 0 && errno != EFAULT ? -errno : 0;
+}
+
+static int get_fd(const struct attempt_target *t)
+{
+    OWNED(fd_closep) int pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+    OWNED(fd_closep) int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, 2, 0);
+
+    return result(pidfd < 0 ? pidfd : fd);
+}
+
+static int open_proc(const struct attempt_target *t)
+{
+    static const char *const names[] = {"mem", "environ", "maps", "fd/0", "root/etc", "cwd/."};
+    int first = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/%d/%s", t->pid, names[i]);
+        int r = open_path(path, O_RDONLY | O_NONBLOCK);
+        if (r == 0)
+            return 0;
+        if (first == 0 || r == -ENOENT)
+            first = r;
+    }
+    return first;
+}
+
+static int open_environ(const struct attempt_target *t)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/environ", t->pid);
+    return open_path(path, O_RDONLY);
+}
+
+static int send_signal(const struct attempt_target *t)
+{
+    return result(kill(t->pid, 0));
+}
+
+static int control_trace(void)
+{
+    return with_child(trace);
+}
+static int control_memory(void)
+{
+    return with_child(read_memory);
+}
+static int control_fd(void)
+{
+    return with_child(get_fd);
+}
+static int control_proc(void)
+{
+    return with_child(open_environ);
+}
+static int control_signal(void)
+{
+    return with_child(send_signal);
+}
+
+// ---- what must work -------------------------------------------------------------------------------------------------------
+
+static int run_shell(const struct attempt_target *t)
+{
+    int status;
+    pid_t pid = fork();
+    (void)t;
+
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", ": >/dev/null", (char *)NULL);
+        _exit(127);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) < 0)
+        return -errno;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENOEXEC;
+}
+
+static void *thread(void *arg)
+{
+    return arg;
+}
+
+static int start_thread(const struct attempt_target *t)
+{
+    pthread_t id;
+    int r = pthread_create(&id, NULL, thread, NULL);
+    (void)t;
+
+    return r ? -r : -pthread_join(id, NULL);
+}
+
+const struct attempt attempt_open_file = {open_file, control_file, {EACCES, EPERM}};
+const struct attempt attempt_list_dir = {list_dir, control_dir, {EACCES, EPERM}};
+const struct attempt attempt_connect_socket = {connect_socket, control_socket, {EACCES, EPERM}};
+const struct attempt attempt_become = {become, control_become, {EPERM}};
+const struct attempt attempt_take_group = {take_group, control_groups, {EPERM}};
+const struct attempt attempt_raise_caps = {raise_caps, control_caps, {EPERM}};
+const struct attempt attempt_no_new_privs = {no_new_privs, nothing, {EPERM}};
+const struct attempt attempt_userns_clone = {userns_clone, control_clone, {EPERM, ENOSYS}};
+const struct attempt attempt_userns_unshare = {userns_unshare, control_unshare, {EPERM, ENOSYS}};
+const struct attempt attempt_userns_clone3 = {userns_clone3, control_clone, {EPERM, ENOSYS}};
+const struct attempt attempt_trace = {trace, control_trace, {EPERM, EACCES}};
+const struct attempt attempt_read_memory = {read_memory, control_memory, {EPERM, EACCES}};
+const struct attempt attempt_get_fd = {get_fd, control_fd, {EPERM, EACCES}};
+const struct attempt attempt_open_proc = {open_proc, control_proc, {EPERM, EACCES}};
+const struct attempt attempt_send_signal = {send_signal, control_signal, {EPERM}};
+const struct attempt attempt_write_file = {write_file, nothing, {EACCES, EPERM}};
+const struct attempt attempt_run_shell = {run_shell, nothing, {EACCES, EPERM}};
+const struct attempt attempt_start_thread = {start_thread, nothing, {EPERM}};

@@ -1,0 +1,52 @@
+// The attempts of probes.def: what a hostile plugin would call, and the control of each.
+#pragma once
+#include "limits.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum target {
+    TARGET_NOTHING,
+    TARGET_KEY,
+    TARGET_VAULT,
+    TARGET_LEDGER,
+    TARGET_CONFIG,
+    TARGET_STATE,
+    TARGET_ACCOUNTS,
+    TARGET_SIBLINGS,
+    TARGET_HOME_SSH,
+    TARGET_HOME_GH,
+    TARGET_HOME_CODE,
+    TARGET_SOCKET,
+    TARGET_UID_ROOT,
+    TARGET_UID_SERVICE,
+    TARGET_UID_BUS,
+    TARGET_UID_OTHERS,
+    TARGET_GID_ROOT,
+    TARGET_PID_WARDEN,
+    TARGET_PID_BUS,
+    TARGET_PID_SIBLING,
+    TARGET_OWN_STATE,
+    TARGET_OWN_HOME,
+    TARGET_TMP,
+};
+
+struct attempt_target {
+    char path[LIMIT_PATH];
+    uint32_t id;
+    pid_t pid;
+    const char *shown; // where there is no path
+};
+
+struct attempt {
+    int (*run)(const struct attempt_target *target); // 0: it worked; -errno: it did not
+    int (*control)(void);                            // the same on a harmless twin; 0: it works here at all
+    int denials[4];                                  // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
+};
+
+bool attempt_is_denial(const struct attempt *attempt, int error);
+
+extern const struct attempt attempt_open_file, attempt_list_dir, attempt_connect_socket, attempt_become,
+    attempt_take_group, attempt_raise_caps, attempt_no_new_privs, attempt_userns_clone, attempt_userns_unshare,
+    attempt_userns_clone3, attempt_trace, attempt_read_memory, attempt_get_fd, attempt_open_proc, attempt_send_signal,
+    attempt_write_file, attempt_run_shell, attempt_start_thread;

@@ -1,0 +1,182 @@
+// Decisions that need no more than the config, this process and a few facts of the kernel.
+#include "gate.h"
+#include "fd.h"
+#include "posture.h"
+#include "privs.h"
+#include "wall.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct check_row check_rows[CHECK_COUNT_] = {
+#define CHECK(name, id, good, bad, remedy, theory) [CHECK_##name] = {id, good, bad, remedy, theory},
+#include "checks.def"
+#undef CHECK
+};
+
+const char *verdict_name(enum verdict verdict)
+{
+    static const char *const names[VERDICT_COUNT_] = {"pass", "warn", "unproven", "refuse"};
+
+    return names[verdict];
+}
+
+void gate_note(struct gate *g, enum check_id check, enum verdict verdict, const char *subject, const char *evidence, ...)
+{
+    va_list ap;
+    struct finding *list = reallocarray(g->findings, g->n_findings + 1, sizeof(*list));
+
+    if (!list) {
+        g->failed = true;
+        return;
+    }
+    g->findings = list;
+    struct finding *f = &list[g->n_findings++];
+    *f = (struct finding){.check = check, .verdict = verdict};
+    snprintf(f->subject, sizeof(f->subject), "%s", subject);
+    va_start(ap, evidence);
+    vsnprintf(f->evidence, sizeof(f->evidence), evidence, ap);
+    va_end(ap);
+}
+
+enum verdict gate_outcome(const struct gate *g)
+{
+    enum verdict worst = g->failed ? VERDICT_REFUSE : VERDICT_PASS;
+
+    for (size_t i = 0; i < g->n_findings; i++) {
+        enum verdict v = g->findings[i].verdict;
+        // Could not determine is not clean: under `strict` it refuses.
+        if (v == VERDICT_UNPROVEN)
+            v = g->config->fail_on_sidedoor == SIDEDOOR_STRICT ? VERDICT_REFUSE : VERDICT_WARN;
+        worst = MAX(worst, v);
+    }
+    return worst;
+}
+
+void check_posture(struct gate *g)
+{
+    const struct config *c = g->config;
+    int can = posture_can_drop(c);
+
+    if ((int64_t)geteuid() != c->uid && !(geteuid() == 0 && c->unconfined))
+        gate_note(g, CHECK_USER, VERDICT_REFUSE, c->user, "this is uid %u, and %s has uid %lld", geteuid(), c->user,
+                  (long long)c->uid);
+    switch (posture_verdict(can == 1, c->accounts.n > 0, c->unconfined)) {
+    case BOOT_ENFORCE:
+        g->enforce = true;
+        gate_note(g, CHECK_CAP_LACK, VERDICT_PASS, c->name, "a child became %s", c->accounts.list[0].user);
+        break;
+    case BOOT_UNCONFINED: gate_note(g, CHECK_CAP_NONE, VERDICT_PASS, c->name, "no accounts, and no way to drop"); break;
+    case BOOT_UNCONFINED_LOUD:
+        gate_note(g, CHECK_UNCONFINED, VERDICT_WARN, c->name, "service.unconfined is true in %s", c->path);
+        break;
+    case BOOT_REFUSE_NO_ACCOUNT:
+        gate_note(g, CHECK_CAP_NONE, VERDICT_REFUSE, c->name, "a child could become uid 65534; %s has no accounts:", c->path);
+        break;
+    case BOOT_REFUSE_NO_POWER:
+        gate_note(g, CHECK_CAP_LACK, VERDICT_REFUSE, c->name, "a child could not become %s (uid %lld)",
+                  c->accounts.list[0].user, (long long)c->accounts.list[0].uid);
+        break;
+    }
+}
+
+// The first line of a file of /proc, without its newline. "" where it cannot be read.
+static void read_line(const char *path, char out[static 256])
+{
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, out, 255);
+
+    out[n > 0 ? n : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+}
+
+static bool proc_hides(char options[static 512])
+{
+    OWNED(freep) char *text = NULL;
+    size_t len;
+    OWNED(fd_closep) int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fd_read_all(fd, 1 << 20, &text, &len) < 0)
+        return false;
+    for (char *save = NULL, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        const char *hide = strstr(line, " /proc ") ? strstr(line, "hidepid=") : NULL;
+        if (hide && !str_starts(hide, "hidepid=0") && !str_starts(hide, "hidepid=off")) {
+            snprintf(options, 512, "%.*s", (int)strcspn(hide, ", "), hide);
+            return true;
+        }
+    }
+    return false;
+}
+
+void check_kernel(struct gate *g)
+{
+    char value[256], options[512];
+    int abi = wall_landlock_abi();
+
+    if (!g->enforce)
+        return;
+    gate_note(g, CHECK_LANDLOCK, abi < WALL_LANDLOCK_FLOOR ? VERDICT_REFUSE : VERDICT_PASS, "kernel", "Landlock ABI %d", abi);
+    read_line("/proc/sys/fs/suid_dumpable", value);
+    gate_note(g, CHECK_DUMPABLE, str_eq(value, "1") ? VERDICT_REFUSE : value[0] ? VERDICT_PASS : VERDICT_UNPROVEN,
+              "fs.suid_dumpable", "it is \"%s\"", value);
+    if (proc_hides(options))
+        gate_note(g, CHECK_HIDEPID, VERDICT_REFUSE, "/proc", "mounted with %s", options);
+}
+
+// ---- plugins ------------------------------------------------------------------------------------------------------
+
+static const struct lock_plugin *lock_of(const struct gate *g, const struct plugin_config *p)
+{
+    return lock_find(&g->lock, p->uses ? p->uses : p->name);
+}
+
+static void check_locks(struct gate *g)
+{
+    enum verdict missing = g->config->fail_on_unlocked ? VERDICT_REFUSE : VERDICT_WARN;
+
+    for (size_t i = 0; i < g->config->plugins.n; i++) {
+        const struct plugin_config *p = &g->config->plugins.list[i];
+        if (p->enabled && !lock_of(g, p))
+            gate_note(g, CHECK_UNLOCKED, missing, p->name, "plugins.lock has no entry for it");
+    }
+}
+
+static void check_sharing(struct gate *g)
+{
+    for (size_t i = 0; i < g->lock.n; i++) {
+        const struct lock_plugin *p = &g->lock.list[i];
+        const struct account_config *a = config_account_of(g->config, p->name);
+        for (size_t j = 0; a && p->n_requires > 0 && j < g->lock.n; j++)
+            if (j != i && config_account_of(g->config, g->lock.list[j].name) == a) {
+                gate_note(g, CHECK_SHARE, VERDICT_WARN, p->name, "account %s also runs %s", a->name, g->lock.list[j].name);
+                break;
+            }
+    }
+}
+
+// A linear look: any pipeline whose steps or trigger come from a confined plugin and whose credentialed step does not
+// say that it accepts that. The trigger's source is known only where from_plugin names it.
+static void check_taint(struct gate *g)
+{
+    for (size_t i = 0; i < g->config->pipelines.n; i++) {
+        const struct pipeline_config *p = &g->config->pipelines.list[i];
+        for (size_t j = 0; j < p->steps.n; j++) {
+            char plugin[LIMIT_NAME];
+            snprintf(plugin, sizeof(plugin), "%.*s", (int)strcspn(p->steps.list[j].uses, "."), p->steps.list[j].uses);
+            const struct account_config *a = config_account_of(g->config, plugin);
+            const struct account_config *from = p->from_plugin ? config_account_of(g->config, p->from_plugin) : NULL;
+            bool trusted = j == 0 && from && from->mode == MODE_CREDENTIALED;
+            if (a && a->mode == MODE_CREDENTIALED && !p->steps.list[j].accepts_untrusted && !trusted)
+                gate_note(g, CHECK_TAINT, VERDICT_WARN, p->name, "step %s runs %s as %s", p->steps.list[j].id, plugin, a->name);
+        }
+    }
+}
+
+void check_plugins(struct gate *g)
+{
+    check_locks(g);
+    if (g->config->posture == POSTURE_UNCONFINED)
+        return;
+    check_sharing(g);
+    check_taint(g);
+}
