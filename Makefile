@@ -133,3 +133,10 @@ share/man/%.8: bin/%
 .PHONY: stage
 stage: all $(PROGRAMS:%=build/broken/bin/%)
 	$(Q)rm -rf build/stage && $(MAKE) -s install DESTDIR=$(CURDIR)/build/stage PREFIX=/usr/local V=$(V)
+
+# Attack programs of the wall tests, static so that they run anywhere.
+build/wall/%: tests/wall/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c17 -O2 -static -pthread $(WARN) -D_GNU_SOURCE -o $@ $<
+WALL_PROGRAMS := $(patsubst tests/wall/%.c,build/wall/%,$(wildcard tests/wall/*.c))
+stage: $(WALL_PROGRAMS)

@@ -53,7 +53,7 @@ static unsigned broken;
 __attribute__((constructor)) static void read_broken(void)
 {
     static const char *const names[] = {"keepcaps", "nofilter", "nolandlock", "nonnp",   "noproof",
-                                        "keepfds",  "keepgroups", "dumpable", "inplace", "nouid"};
+                                        "keepfds",  "keepgroups", "dumpable", "inplace", "nouid", "asbus", "asroot"};
     const char *s = getenv("DUCTILE_BREAK");
 
     for (size_t i = 0; s && i < ARRAY_LEN(names); i++)
@@ -209,6 +209,19 @@ NO_SAN static long try_regain(const struct privs_plan *plan)
     return 0;
 }
 
+// Layers are taken from plugins only: the bus must still start.
+NO_SAN static bool is_broken(const struct privs_plan *plan, enum privs_break what)
+{
+    return privs_broken(what) && plan->uid != plan->bus_uid;
+}
+
+NO_SAN static uid_t target_uid(const struct privs_plan *plan)
+{
+    if (is_broken(plan, BREAK_ASBUS))
+        return plan->bus_uid;
+    return is_broken(plan, BREAK_ASROOT) ? 0 : plan->uid;
+}
+
 // One stage: note it, do it, stop at the first failure.
 #define STEP(name, call)                                                                                     \
     do {                                                                                                     \
@@ -229,18 +242,21 @@ NO_SAN int privs_drop(const struct privs_plan *plan, struct privs_record *record
     STEP(DESCRIPTORS, place_descriptors(plan));
     STEP(LIMITS, set_limits(plan));
     STEP(CGROUP, join_cgroup(plan->cgroup_fd));
-    if (plan->enforce && !privs_broken(BREAK_NOUID)) {
-        STEP(GID, RAW3(SYS_setresgid, plan->gid, plan->gid, plan->gid));
-        STEP(UID, RAW3(SYS_setresuid, plan->uid, plan->uid, plan->uid));
+    if (plan->enforce && !is_broken(plan, BREAK_NOUID)) {
+        const uid_t uid = target_uid(plan);
+        const gid_t gid = is_broken(plan, BREAK_ASBUS) ? plan->bus_uid : plan->gid; // equal ids, in the tests
+        STEP(GID, RAW3(SYS_setresgid, gid, gid, gid));
+        STEP(UID, RAW3(SYS_setresuid, uid, uid, uid));
     }
     STEP(UID, RAW5(SYS_prctl, PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0, 0, 0, 0));
-    if (!privs_broken(BREAK_KEEPCAPS))
+    if (!is_broken(plan, BREAK_KEEPCAPS))
         STEP(CAPS, clear_caps());
     if (plan->enforce && !privs_broken(BREAK_NONNP))
         STEP(NNP, RAW5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     if (plan->enforce)
         STEP(KEYRING, own_keyring());
-    STEP(CWD, RAW1(SYS_chdir, plan->cwd));
+    const bool astray = is_broken(plan, BREAK_NOUID | BREAK_ASBUS | BREAK_ASROOT); // somebody else's directory
+    STEP(CWD, RAW1(SYS_chdir, astray ? "/" : plan->cwd));
     if (plan->make_tmp) {
         static const char tmp[] = "tmp"; // whatever stands there, a link even, is the account's own affair
         RAW3(SYS_mkdirat, AT_FDCWD, tmp, 0700);

@@ -89,9 +89,11 @@ enum privs_break {
     BREAK_DUMPABLE = 1 << 7,   // stay dumpable
     BREAK_INPLACE = 1 << 8,    // run home code where it lies instead of its locked copy
     BREAK_NOUID = 1 << 9,      // do not change uid and gid
+    BREAK_ASBUS = 1 << 10,     // become the bus instead of the account
+    BREAK_ASROOT = 1 << 11,    // become uid 0 instead of the account
 };
 #ifdef DUCTILE_BREAKABLE
 bool privs_broken(enum privs_break what);
 #else
-#define privs_broken(what) false
+#define privs_broken(what) ((void)(what), false)
 #endif

@@ -161,7 +161,7 @@ int link_send_config(struct warden *w, bool first)
 // wire as descriptor 0 and no other way to anybody.
 static int start_bus(struct warden *w, const char *program, int wire)
 {
-    static char *env[] = {(char *)"PATH=/usr/bin:/bin", NULL};
+    static char *env[] = {(char *)"PATH=/usr/bin:/bin", NULL, NULL};
     struct launch *l = launch_new(); // never freed: it is read until the bus has exec'd, and is 68 KiB once
     OWNED(fd_closep) int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     OWNED(fd_closep) int procs = w->cgroup_bus >= 0 ? cgroup_open_procs(w->cgroup_bus) : -1;
@@ -184,6 +184,11 @@ static int start_bus(struct warden *w, const char *program, int wire)
         .cwd = "/",
     };
     snprintf(l->path, sizeof(l->path), "%s", program);
+#ifdef DUCTILE_BREAKABLE
+    static char broken[256] = "DUCTILE_BREAK="; // what is taken out here is taken out there
+    strncat(broken, getenv("DUCTILE_BREAK") ? getenv("DUCTILE_BREAK") : "", sizeof(broken) - sizeof("DUCTILE_BREAK="));
+    env[1] = broken;
+#endif
     l->envp = env;
     int r = spawn_clone(l, &w->bus_pid, &w->bus_pidfd, &stage);
     if (r < 0)

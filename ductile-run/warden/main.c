@@ -372,8 +372,8 @@ struct watched {
 static nfds_t add(struct pollfd *p, struct watched *of, nfds_t n, int fd, short events, struct slot *s,
                   enum source source)
 {
-    if (fd < 0)
-        return n;
+    if (fd < 0 && s)
+        return n; // the gateway's own four keep their places; poll(2) passes over -1
     p[n] = (struct pollfd){.fd = fd, .events = events};
     of[n] = (struct watched){s, source};
     return n + 1;
@@ -435,10 +435,12 @@ static int turn(struct warden *w, struct pollfd *p, struct watched *of)
         return -EPIPE;
     if (p[0].revents & ~POLLOUT) {
         int r = link_receive(w);
-        if (r < 0 && !(w->bus_stopped && r == -ENOTCONN))
+        if (r == -ENOTCONN && w->bus_stopped)
+            fd_closep(&w->bus.fd); // what is left is its exit
+        else if (r < 0)
             return r;
     }
-    return w->bus_stopped ? 0 : p[1].revents ? -EPIPE : 1;
+    return !p[1].revents ? 1 : w->bus_stopped ? 0 : -EPIPE;
 }
 
 static void tell_ready(struct warden *w)
