@@ -1,0 +1,89 @@
+#!/bin/bash
+# Nothing outlives its job, a job beside it is not harmed, and a crash of either half leaves nothing running.
+. "$(dirname "$0")/../lib/common.sh"
+. "$SRC/tests/lib/lab.sh"
+lab || exit 1
+
+stubborn() { # stubborn PLUGIN: a stubborn job and a calm one of the same account beside it
+    local start bad calm
+    start=$(date +%s%N)
+    bad=$(enqueue "$1" poll '{"mode": "stubborn", "tag": "A"}')
+    calm=$(enqueue "$1" handle '{"mode": "calm", "seconds": 9}')
+    await "$bad" 20 || return 1
+    local ms=$((($(date +%s%N) - start) / 1000000))
+    echo "gone after $ms ms: $(job "$bad" | json '(d["state"], d["transitions"][-2]["reason"], d["attempts"][-1]["outcome"], d["attempts"][-1]["left_behind"])')"
+    left A && { echo "children survive"; pgrep -af ductile-test-left; return 1; }
+    [ "$ms" -lt 8000 ] || { echo "too late: timeout 2 s + 6 s"; return 1; }
+    [ "$(attempt_of "$bad" '["outcome"]')" = timed_out ] || return 1
+    [ "$(attempt_of "$bad" '["left_behind"]')" -ge 4 ] || { echo "left_behind: $(attempt_of "$bad" '["left_behind"]')"; return 1; }
+    job "$bad" | json 'd["transitions"]' | grep -q "left_behind=" || return 1
+    await "$calm" 30 && [ "$(job "$calm" | json 'd["state"]')" = succeeded ] || { echo "the job beside it: $(job "$calm")"; return 1; }
+}
+no_zombies() { [ "$(ps -o stat= --ppid "$(warden_pid)" | grep -c Z)" = 0 ] || { ps -f --ppid "$(warden_pid)"; return 1; }; }
+state_is() { [ "$(job "$1" | json 'd["state"]')" = "$2" ] || { job "$1"; return 1; }; }
+
+for mode in cgroup supervisor; do
+    options=$([ $mode = supervisor ] && echo --no-cgroup)
+    check "$mode: the gateway starts" start_gateway $options
+    check "$mode: a stubborn job and all its children are gone within timeout + 6 s, the job beside it succeeds" stubborn unruly
+    check "$mode: the same for a plugin of the operator's account" stubborn unruly_matt
+    leave() { local j; j=$(enqueue unruly handle '{"mode": "leave", "tag": "B"}'); await "$j"; state_is "$j" succeeded && ! left B && [ "$(attempt_of "$j" '["left_behind"]')" = 1 ]; }
+    check "$mode: a daemon left behind after success is killed and counted" leave
+    hold() { local j; j=$(enqueue unruly handle '{"mode": "hold-stdout", "tag": "C"}'); await "$j" 10; state_is "$j" succeeded && ! left C; }
+    check "$mode: a grandchild that holds stdout does not hold the job" hold
+    stopped() { local j; j=$(enqueue unruly poll '{"mode": "stop-self"}'); await "$j" 15; [ "$(attempt_of "$j" '["outcome"]')" = timed_out ]; }
+    check "$mode: a plugin that stops itself is ended by its timeout" stopped
+    everybody() { local j calm; calm=$(enqueue unruly_matt handle '{"mode": "calm", "seconds": 2}'); sleep 0.3
+        j=$(enqueue unruly handle '{"mode": "kill-all"}'); await "$j" 10; await "$calm"; state_is "$calm" succeeded && kill -0 "$(warden_pid)" "$(bus_pid)"; }
+    check "$mode: kill(-1) reaches neither the gateway nor another account" everybody
+    check "$mode: no zombie is left" no_zombies
+    check "$mode: a stop is clean" stop_gateway
+done
+
+# ---- crashes -------------------------------------------------------------------------------------------------------
+crash() { # crash PID-FUNCTION OPTION...: kill -9 while a job with daemons runs; then start again
+    local half=$1 job
+    shift
+    start_gateway "$@" || return 1
+    job=$(enqueue unruly_retried handle '{"mode": "stubborn", "tag": "D"}')
+    for _ in $(seq 100); do left D && break; sleep 0.05; done
+    left D || { echo "the job did not begin"; return 1; }
+    kill -KILL "$("$half")"
+    wait_crash
+    start_gateway "$@" || return 1
+    left_after_start=$(pgrep -fc 'ductile-test-left-D')
+    job "$job" | json '[(t["from_state"], t["to_state"], t["reason"]) for t in d["transitions"]]'
+    job "$job" | json 'str(d["transitions"])' | grep -q "'from_state': 'running', 'to_state': 'queued'.*recovered" || { echo "no row says why"; stop_gateway; return 1; }
+    # the second attempt runs now, and is as stubborn: exactly one job's processes, not two
+    for _ in $(seq 100); do left D && break; sleep 0.05; done
+    [ "$(pgrep -fc 'ductile-test-left-D')" -le 4 ] || { echo "survivors beside the second attempt"; pgrep -af left-D; stop_gateway; return 1; }
+    stop_gateway
+    ! left D
+}
+if [ "${DRIVER:-nest}" = host ]; then
+    # systemd (KillMode=mixed) kills what is left and starts again by itself
+    wait_crash() { for _ in $(seq 200); do [ "$(systemctl show -p NRestarts --value ductile)" -ge 1 ] && systemctl is-active -q ductile && break; sleep 0.05; done; systemctl stop ductile; left D && { echo "survivors after the crash"; return 1; }; return 0; }
+    restarted() { systemctl show -p NRestarts --value ductile; }
+else
+    wait_crash() { wait_gateway 10; return 0; }
+fi
+check "kill -9 of the warden: nothing survives, the job is queued again, and a row says why" crash warden_pid
+check "kill -9 of the bus: nothing survives, the job is queued again, and a row says why" crash bus_pid
+check "kill -9 of the warden, without cgroups" crash warden_pid --no-cgroup
+check "kill -9 of the bus, without cgroups" crash bus_pid --no-cgroup
+
+# ---- a stop while jobs run -------------------------------------------------------------------------------------------
+drain() {
+    start_gateway || return 1
+    local short long
+    short=$(enqueue unruly handle '{"mode": "calm", "seconds": 1}')
+    long=$(enqueue unruly_retried handle '{"mode": "stubborn", "tag": "E"}')
+    for _ in $(seq 100); do left E && break; sleep 0.05; done
+    stop_gateway || return 1
+    left E && return 1
+    start_gateway || return 1
+    state_is "$short" succeeded || return 1
+    job "$long" | json 'str(d["transitions"])' | grep -q "'to_state': 'queued'.*stopping" || { job "$long"; return 1; }
+    stop_gateway
+}
+check "a stop drains: what ends in time succeeds, the rest is queued again" drain

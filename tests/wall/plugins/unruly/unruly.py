@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+"""A plugin that behaves as payload.mode says.
+
+calm N        sleeps N seconds, then answers ok
+stubborn      ignores SIGTERM, starts children that setsid, double-fork and ignore it too, and never ends
+leave         answers ok and leaves a daemon behind
+hold-stdout   answers ok and leaves a grandchild that holds its stdout open
+flood         writes 1 MiB a line until it is stopped
+never-read    answers ok without reading its request
+die N         exits with code N after an ok answer
+signal        kills itself
+garbage       answers something that is not JSON
+stop-self     SIGSTOPs itself
+kill-all      kill(-1, SIGKILL)
+echo          answers with its request (without the values of secrets)
+"""
+import json
+import os
+import signal
+import sys
+import time
+
+
+def left(tag, ignore=True):
+    """A daemon: setsid, double fork, deaf to SIGTERM; its command line carries the tag."""
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    if ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.execv("/bin/sleep", ["ductile-test-left-" + tag, "600"])
+
+
+def answer(result):
+    sys.stdout.write(json.dumps({"status": "ok", "result": result}))
+    sys.stdout.flush()
+
+
+def close_standard():
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+
+
+def main():
+    if os.path.exists("never-read"):
+        answer("did not read")
+        return
+    request = json.load(sys.stdin)
+    payload = request.get("payload", {})
+    mode, tag = payload.get("mode", "calm"), str(payload.get("tag", request["job_id"]))
+    if mode == "calm":
+        time.sleep(payload.get("seconds", 0))
+        answer({"slept": payload.get("seconds", 0), "uid": os.getuid()})
+    elif mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for _ in range(payload.get("children", 3)):
+            left(tag)
+        os.execv("/bin/sleep", ["ductile-test-left-" + tag, "600"])
+    elif mode == "leave":
+        pid = os.fork()
+        if pid == 0:
+            close_standard()
+            left(tag)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        answer("left a daemon")
+    elif mode == "hold-stdout":
+        left(tag)
+        answer("somebody holds my stdout")
+    elif mode == "flood":
+        while True:
+            sys.stdout.write("x" * (1 << 20) + "\n")
+    elif mode == "die":
+        answer("about to exit badly")
+        sys.exit(payload["code"])
+    elif mode == "signal":
+        answer("about to die")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif mode == "garbage":
+        sys.stdout.write("this is " + payload.get("text", "not JSON"))
+    elif mode == "stop-self":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif mode == "kill-all":
+        os.kill(-1, signal.SIGKILL)
+        answer("killed everybody I may")
+    elif mode == "error":
+        print(json.dumps({"status": "error", "error": "as asked", "retry": payload.get("retry", True)}))
+    elif mode == "emit":
+        print(json.dumps({"status": "ok", "result": "emitted", "events": payload["events"],
+                          "state_updates": payload.get("state_updates", {})}))
+    else:
+        request["secrets"] = sorted(request["secrets"])
+        answer(request)
+
+
+main()
