@@ -255,9 +255,14 @@ static int next_line(struct reader *r, const char **ret, size_t *ret_len)
 // Canonical, unpadded base64 of exactly `want` bytes.
 static int decode_base64(const char *s, size_t len, uint8_t *out, size_t want)
 {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t got;
     const char *end;
 
+    // libsodium 1.0.18 takes some bytes above 0x7f for characters of the alphabet: look first.
+    for (size_t i = 0; i < len; i++)
+        if (!s[i] || !strchr(alphabet, s[i]))
+            return -EBADMSG;
     if (sodium_base642bin(out, want, s, len, NULL, &got, &end, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0)
         return -EBADMSG;
     return got == want && end == s + len ? 0 : -EBADMSG; // it may stop early without failing

@@ -15,9 +15,10 @@ static unsigned depth_of(const char *s, size_t len)
         else if (s[i] == '"')
             string = !string;
         else if (!string && (s[i] == '{' || s[i] == '['))
-            deepest = MAX(deepest, ++depth);
+            depth++;
         else if (!string && (s[i] == '}' || s[i] == ']') && depth > 0)
             depth--;
+        deepest = MAX(deepest, depth);
     }
     return deepest;
 }

@@ -1,0 +1,136 @@
+#include "unit.h"
+#include "log.h"
+#include "opt.h"
+#include "posture.h"
+#include "str.h"
+
+static struct opts seen;
+static char seen_args[4][64];
+
+static int record(const struct opts *o)
+{
+    seen = *o;
+    for (int i = 0; i < o->n_args && i < 4; i++)
+        snprintf(seen_args[i], sizeof(seen_args[i]), "%s", o->args[i]);
+    return 42;
+}
+
+static const struct opt_verb verbs[] = {
+    {.name = "job run", .args = "PLUGIN COMMAND", .min_args = 2, .max_args = 2, .options = OPT_BIT(PAYLOAD), .summary = "s", .example = "e", .exits = "1", .run = record},
+    {.name = "status", .args = "", .summary = "s", .example = "e", .exits = "", .run = record},
+};
+static const struct opt_program program = {.name = "prog", .summary = "sum", .detail = "detail", .verbs = verbs, .n_verbs = 2};
+
+// Runs with standard output and error in out; the exit code.
+static int call(char *out, size_t size, const char *line)
+{
+    char copy[256], *argv[16] = {(char *)"prog"};
+    int argc = 1, pipes[2], saved[2];
+    snprintf(copy, sizeof(copy), "%s", line);
+    for (char *save = NULL, *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save))
+        argv[argc++] = w;
+    fflush(NULL);
+    assert_int_equal(pipe(pipes), 0);
+    saved[0] = dup(1);
+    saved[1] = dup(2);
+    dup2(pipes[1], 1);
+    dup2(pipes[1], 2);
+    close(pipes[1]);
+    optind = 0; // start getopt anew
+    seen = (struct opts){0};
+    int code = opt_main(&program, argc, argv);
+    fflush(NULL);
+    dup2(saved[0], 1);
+    dup2(saved[1], 2);
+    close(saved[0]);
+    close(saved[1]);
+    ssize_t n = read(pipes[0], out, size - 1);
+    out[MAX(n, 0)] = '\0';
+    close(pipes[0]);
+    log_set_level(LOG_LEVEL_INFO);
+    return code;
+}
+
+static void test_opt_main__options_anywhere(void **s)
+{
+    char out[4096];
+    (void)s;
+    assert_int_equal(call(out, sizeof(out), "--json job run p c --payload {}"), 42);
+    assert_true(opt_given(&seen, OPT_JSON));
+    assert_string_equal(seen.value[OPT_PAYLOAD], "{}");
+    assert_string_equal(seen_args[1], "c");
+    assert_int_equal(call(out, sizeof(out), "job run --payload=x p -c file c"), 42);
+    assert_string_equal(seen.value[OPT_CONFIG], "file");
+}
+
+static void refused(const char *line, const char *word)
+{
+    char out[4096];
+    assert_int_equal(call(out, sizeof(out), line), EXITCODE_USAGE);
+    if (!strstr(out, word) || !strstr(out, "CLI-USE-01") || !strstr(out, "  why: ") || !strstr(out, "  do:  "))
+        fail_msg("%s: %s", line, out);
+}
+
+static void test_opt_main__refusals_are_three_lines(void **s)
+{
+    (void)s;
+    refused("statsu", "did you mean \"status\"");
+    refused("frobnicate", "there is no verb");
+    refused("job", "there is no verb");
+    refused("job run p", "needs PLUGIN COMMAND");
+    refused("job run p c d", "one argument too many");
+    refused("status --payload x", "not an option of this verb");
+    refused("status --nonsense", "there is no option --nonsense");
+    refused("status -Z", "there is no option -Z");
+    refused("job run p c --payload", "needs an argument");
+    refused("status --json=1", "takes no argument");
+}
+
+static void test_opt_main__help_and_version(void **s)
+{
+    char out[8192];
+    (void)s;
+    assert_int_equal(call(out, sizeof(out), "--help"), 0);
+    assert_non_null(strstr(out, "job run PLUGIN COMMAND"));
+    assert_int_equal(call(out, sizeof(out), "job run --help"), 0);
+    assert_non_null(strstr(out, "--payload JSON"));
+    assert_non_null(strstr(out, "Exit codes:"));
+    assert_null(strstr(out, "--posture"));
+    assert_int_equal(call(out, sizeof(out), "--version"), 0);
+    assert_string_equal(out, "prog " DUCTILE_VERSION "\n");
+    assert_int_equal(call(out, sizeof(out), ""), EXITCODE_USAGE);
+    assert_non_null(strstr(out, "Usage: prog"));
+}
+
+static void test_refusal_print__json(void **s)
+{
+    char out[4096];
+    (void)s;
+    assert_int_equal(call(out, sizeof(out), "--json frobnicate"), EXITCODE_USAGE);
+    assert_non_null(strstr(out, "{\"refused\":{\"id\":\"CLI-USE-01\""));
+}
+
+static void test_refusal_id__unique(void **s)
+{
+    (void)s;
+    for (int i = 0; i < REFUSE_COUNT_; i++) {
+        assert_true(refusal_theory((enum refusal_kind)i)[0] != '\0');
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(refusal_id((enum refusal_kind)i), refusal_id((enum refusal_kind)j));
+    }
+}
+
+// The boot gate's table, all eight cells.
+static void test_posture_verdict__every_cell(void **s)
+{
+    (void)s;
+    assert_int_equal(posture_verdict(true, true, false), BOOT_ENFORCE);
+    assert_int_equal(posture_verdict(true, false, false), BOOT_REFUSE_NO_ACCOUNT);
+    assert_int_equal(posture_verdict(false, true, false), BOOT_REFUSE_NO_POWER);
+    assert_int_equal(posture_verdict(false, false, false), BOOT_UNCONFINED);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(posture_verdict(i & 1, i & 2, true), BOOT_UNCONFINED_LOUD);
+}
+
+RUN(T(opt_main__options_anywhere), T(opt_main__refusals_are_three_lines), T(opt_main__help_and_version), T(refusal_print__json),
+    T(refusal_id__unique), T(posture_verdict__every_cell))

@@ -1,0 +1,326 @@
+// The filters are run here, instruction by instruction, over every system call number and many arguments: what the
+// kernel would answer, without needing a kernel that has x32.
+#include "unit.h"
+#include "config.h"
+#include "wall.h"
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#if defined(__x86_64__)
+#define NATIVE  AUDIT_ARCH_X86_64
+#define FOREIGN AUDIT_ARCH_I386
+#else
+#define NATIVE  AUDIT_ARCH_AARCH64
+#define FOREIGN AUDIT_ARCH_ARM
+#endif
+#define ALLOW SECCOMP_RET_ALLOW
+#define DENY  (SECCOMP_RET_ERRNO | EPERM)
+#define NOSYS (SECCOMP_RET_ERRNO | ENOSYS)
+
+static uint32_t run_filter(const struct wall_filter *f, const struct seccomp_data *data)
+{
+    uint32_t a = 0;
+
+    for (size_t pc = 0; pc < f->len; pc++) {
+        const struct sock_filter *i = &f->code[pc];
+        switch (i->code) {
+        case BPF_LD | BPF_W | BPF_ABS: memcpy(&a, (const char *)data + i->k, 4); break;
+        case BPF_JMP | BPF_JA: pc += i->k; break;
+        case BPF_JMP | BPF_JEQ | BPF_K: pc += a == i->k ? i->jt : i->jf; break;
+        case BPF_JMP | BPF_JGE | BPF_K: pc += a >= i->k ? i->jt : i->jf; break;
+        case BPF_JMP | BPF_JSET | BPF_K: pc += (a & i->k) ? i->jt : i->jf; break;
+        case BPF_RET | BPF_K: return i->k;
+        default: fail_msg("an instruction that is not ours: %x", i->code);
+        }
+    }
+    fail_msg("the program has no end");
+    return 0;
+}
+
+static uint32_t call(const struct wall_filter *f, long nr, uint64_t a, uint64_t b, uint64_t c)
+{
+    const struct seccomp_data data = {.nr = (int)nr, .arch = NATIVE, .args = {a, b, c}};
+    return run_filter(f, &data);
+}
+
+static const uint32_t uids[] = {993, 994, 1000}, gids[] = {893, 894, 900};
+static struct wall_filter filter;
+
+static int setup(void **s)
+{
+    (void)s;
+    return wall_filter_warden(&filter, uids, 3, gids, 3);
+}
+
+static void test_wall_filter_warden__listed_ids_pass(void **s)
+{
+    (void)s;
+    assert_int_equal(call(&filter, SYS_setresuid, 993, 994, 1000), ALLOW);
+    assert_int_equal(call(&filter, SYS_setresuid, UINT32_MAX, 993, UINT32_MAX), ALLOW);
+    assert_int_equal(call(&filter, SYS_setresuid, UINT64_MAX, 993, UINT64_MAX), ALLOW); // -1, sign-extended
+    assert_int_equal(call(&filter, SYS_setreuid, 993, 994, 12345), ALLOW);              // the third is not an argument
+    assert_int_equal(call(&filter, SYS_setuid, 1000, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_setfsuid, UINT32_MAX, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_setresgid, 893, 894, 900), ALLOW);
+    assert_int_equal(call(&filter, SYS_setgid, 900, 0, 0), ALLOW);
+}
+
+static void test_wall_filter_warden__others_do_not(void **s)
+{
+    static const uint64_t bad[] = {0, 1, 992, 995, 65534, 893, UINT64_C(1) << 32, 993 | UINT64_C(1) << 31, UINT32_MAX - 1};
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_int_equal(call(&filter, SYS_setresuid, bad[i], 993, 993), DENY);
+        assert_int_equal(call(&filter, SYS_setresuid, 993, bad[i], 993), DENY);
+        assert_int_equal(call(&filter, SYS_setresuid, 993, 993, bad[i]), DENY);
+        assert_int_equal(call(&filter, SYS_setreuid, bad[i], 993, 0), DENY);
+        assert_int_equal(call(&filter, SYS_setreuid, 993, bad[i], 0), DENY);
+        assert_int_equal(call(&filter, SYS_setuid, bad[i], 0, 0), DENY);
+        assert_int_equal(call(&filter, SYS_setfsuid, bad[i], 0, 0), DENY);
+    }
+    assert_int_equal(call(&filter, SYS_setgid, 993, 0, 0), DENY); // a uid is not a gid
+    assert_int_equal(call(&filter, SYS_setresgid, 893, 894, 0), DENY);
+    assert_int_equal(call(&filter, SYS_setfsgid, 0, 0, 0), DENY);
+}
+
+// The kernel uses 32 bits: an id plus 2^32 is that id. It must be judged as such: 0 plus 2^32 is root.
+static void test_wall_filter_warden__ids_plus_2_to_the_32(void **s)
+{
+    (void)s;
+    assert_int_equal(call(&filter, SYS_setuid, UINT64_C(1) << 32, 0, 0), DENY);
+    assert_int_equal(call(&filter, SYS_setresuid, UINT64_C(1) << 32, UINT64_C(1) << 32, UINT64_C(1) << 32), DENY);
+    assert_int_equal(call(&filter, SYS_setuid, 993 + (UINT64_C(1) << 32), 0, 0), ALLOW);
+}
+
+static void test_wall_filter_warden__groups(void **s)
+{
+    (void)s;
+    assert_int_equal(call(&filter, SYS_setgroups, 0, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_setgroups, 1, 0, 0), DENY);
+    assert_int_equal(call(&filter, SYS_setgroups, UINT32_MAX, 0, 0), DENY);
+}
+
+static void test_wall_filter_warden__namespaces(void **s)
+{
+    static const uint64_t flags[] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP};
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        assert_int_equal(call(&filter, SYS_unshare, flags[i], 0, 0), DENY);
+        assert_int_equal(call(&filter, SYS_unshare, flags[i] | CLONE_FS, 0, 0), DENY);
+        assert_int_equal(call(&filter, SYS_clone, flags[i] | 17, 0, 0), DENY);
+    }
+    assert_int_equal(call(&filter, SYS_unshare, 0x80 /* CLONE_NEWTIME */, 0, 0), DENY);
+    assert_int_equal(call(&filter, SYS_unshare, CLONE_FS | CLONE_FILES, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_clone, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_clone, 17, 0, 0), ALLOW);
+    assert_int_equal(call(&filter, SYS_setns, 3, 0, 0), DENY);
+    assert_int_equal(call(&filter, SYS_clone3, 0, 0, 0), NOSYS); // EPERM would kill every pthread_create
+}
+
+static void test_wall_filter_warden__everything_else_passes(void **s)
+{
+    static const long handled[] = {SYS_setresuid, SYS_setreuid, SYS_setuid, SYS_setfsuid, SYS_setresgid, SYS_setregid, SYS_setgid,
+                                   SYS_setfsgid,  SYS_setgroups, SYS_unshare, SYS_clone, SYS_clone3, SYS_setns};
+    (void)s;
+    for (long nr = 0; nr < 600; nr++) {
+        bool special = false;
+        for (size_t i = 0; i < ARRAY_LEN(handled); i++)
+            special |= handled[i] == nr;
+        if (!special)
+            assert_int_equal(call(&filter, nr, 0, 0, 0), ALLOW);
+    }
+}
+
+static void test_wall_filter_warden__foreign_abis(void **s)
+{
+    (void)s;
+    for (int nr = 0; nr < 600; nr++) {
+        const struct seccomp_data foreign = {.nr = nr, .arch = FOREIGN, .args = {993, 993, 993}};
+        assert_int_equal(run_filter(&filter, &foreign), NOSYS);
+#if defined(__x86_64__)
+        const struct seccomp_data x32 = {.nr = nr | 0x40000000, .arch = NATIVE, .args = {993, 993, 993}};
+        assert_int_equal(run_filter(&filter, &x32), NOSYS);
+#endif
+    }
+    const struct seccomp_data negative = {.nr = -1, .arch = NATIVE};
+    assert_int_not_equal(run_filter(&filter, &negative), 0xdead);
+}
+
+static void test_wall_filter_warden__many_accounts(void **s)
+{
+    uint32_t many[LIMIT_ACCOUNTS + 1];
+    static struct wall_filter f;
+    (void)s;
+    for (uint32_t i = 0; i <= LIMIT_ACCOUNTS; i++)
+        many[i] = 100000 + 7 * i;
+    assert_int_equal(wall_filter_warden(&f, many, LIMIT_ACCOUNTS + 1, many, LIMIT_ACCOUNTS + 1), 0);
+    for (uint32_t i = 0; i <= LIMIT_ACCOUNTS; i++) {
+        assert_int_equal(call(&f, SYS_setresuid, many[i], many[LIMIT_ACCOUNTS - i], many[i]), ALLOW);
+        assert_int_equal(call(&f, SYS_setresuid, many[i], many[i] + 1, many[i]), DENY);
+    }
+    assert_int_equal(wall_filter_warden(&f, many, 700, many, 1), -E2BIG); // refused, never cut short
+}
+
+static void test_wall_filter_bus__denies(void **s)
+{
+    static struct wall_filter f;
+    static const long denied[] = {SYS_execve, SYS_execveat, SYS_ptrace, SYS_setuid, SYS_setresuid, SYS_setgroups, SYS_socket,
+                                  SYS_connect, SYS_process_vm_readv, SYS_pidfd_getfd, SYS_io_uring_setup, SYS_keyctl, SYS_setns};
+    (void)s;
+    assert_int_equal(wall_filter_bus(&f), 0);
+    for (size_t i = 0; i < ARRAY_LEN(denied); i++)
+        assert_int_equal(call(&f, denied[i], 0, 0, 0), DENY);
+    assert_int_equal(call(&f, SYS_read, 0, 0, 0), ALLOW);
+    assert_int_equal(call(&f, SYS_accept4, 0, 0, 0), ALLOW);
+    assert_int_equal(call(&f, SYS_clone3, 0, 0, 0), NOSYS);
+}
+
+// The same filter in the kernel: what the interpreter above says is what happens.
+static int under_real_filter(void *arg)
+{
+    (void)arg;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || wall_filter_load(&filter) < 0)
+        return 1;
+    if (syscall(SYS_setresuid, 0, 0, 0) != -1 || errno != EPERM) // even where it would change nothing
+        return 2;
+    if (syscall(SYS_clone3, NULL, 0) != -1 || errno != ENOSYS)
+        return 3;
+    if (unshare(CLONE_NEWUSER) != -1 || errno != EPERM)
+        return 4;
+    if (unshare(CLONE_FS) < 0)
+        return 5;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    int status;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : 6;
+}
+
+static void test_wall_filter_load__in_the_kernel(void **s)
+{
+    (void)s;
+    assert_int_equal(in_child(under_real_filter, NULL), 0);
+}
+
+// ---- Landlock -----------------------------------------------------------------------------------------------------
+
+struct landlocked {
+    enum landlock_level level;
+    const char *state, *other;
+    uint32_t layers;
+};
+
+static int try_writing(void *arg)
+{
+    struct landlocked *l = arg;
+    char inside[512], outside[512], moved[512];
+    int fd = wall_landlock_build(l->level, l->state, &l->layers);
+    bool writes = l->level == LANDLOCK_WRITE;
+
+    if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || wall_landlock_enter(fd) < 0)
+        return 1;
+    snprintf(inside, sizeof(inside), "%s/f", l->state);
+    snprintf(moved, sizeof(moved), "%s/d/f", l->state);
+    snprintf(outside, sizeof(outside), "%s/f", l->other);
+    OWNED(fd_closep) int in = open(inside, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    OWNED(fd_closep) int null = open("/dev/null", O_WRONLY | O_TRUNC);
+    if (in < 0 || null < 0)
+        return 2;
+    char directory[512];
+    snprintf(directory, sizeof(directory), "%s/d", l->state);
+    if (mkdir(directory, 0700) < 0 || rename(inside, moved) < 0) // across directories: needs REFER
+        return 3;
+    OWNED(fd_closep) int out = open(outside, O_CREAT | O_WRONLY, 0600);
+    if (writes ? out >= 0 || errno != EACCES : out < 0)
+        return 4;
+    OWNED(fd_closep) int read_only = open("/etc/passwd", O_RDONLY);
+    if (read_only < 0)
+        return 5;
+    return 0;
+}
+
+static void landlock_level(enum landlock_level level, int abi)
+{
+    // Not below /tmp, which the level grants.
+    char *base = strdup("/var/tmp/ductile-unit.XXXXXX"), state[512], other[512];
+    assert_non_null(mkdtemp(base));
+    snprintf(state, sizeof(state), "%s/state", base);
+    snprintf(other, sizeof(other), "%s/other", base);
+    assert_int_equal(mkdir(state, 0700) | mkdir(other, 0700), 0);
+    struct landlocked l = {level, state, other, 0};
+    wall_landlock_cap(abi);
+    int r = in_child(try_writing, &l);
+    uint32_t layers = 0;
+    int fd = wall_landlock_build(level, state, &layers);
+    assert_true(fd >= 0);
+    close(fd);
+    wall_landlock_cap(1 << 20);
+    scratch_remove(base);
+    assert_int_equal(r, 0);
+    assert_true(layers & LAYER_BIT(LANDLOCK_DOMAIN));
+    assert_int_equal((layers & LAYER_BIT(LANDLOCK_WRITE)) != 0, level == LANDLOCK_WRITE);
+    if (abi < 6)
+        assert_int_equal(layers & LAYER_BIT(LANDLOCK_SIGNAL), 0);
+}
+
+static void test_wall_landlock_build__every_level_and_abi(void **s)
+{
+    static const int abis[] = {2, 3, 4, 5, 6, 1 << 20};
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(abis); i++) {
+        landlock_level(LANDLOCK_WRITE, abis[i]);
+        landlock_level(LANDLOCK_SCOPE, abis[i]);
+    }
+}
+
+static void test_wall_landlock_build__too_old(void **s)
+{
+    uint32_t layers;
+    (void)s;
+    wall_landlock_cap(1);
+    assert_int_equal(wall_landlock_build(LANDLOCK_WRITE, "/var/tmp", &layers), -ENOSYS);
+    wall_landlock_cap(1 << 20);
+}
+
+static int bus_in_its_domain(void *arg)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/f", (char *)arg);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || wall_landlock_bus(arg) < 0)
+        return 1;
+    OWNED(fd_closep) int in = open(path, O_CREAT | O_RDWR, 0600);
+    if (in < 0)
+        return 2;
+    if (open("/etc/passwd", O_RDONLY) >= 0 || errno != EACCES)
+        return 3;
+    if (open("/proc/self/status", O_RDONLY) >= 0 || errno != EACCES)
+        return 4;
+    return 0;
+}
+
+static void test_wall_landlock_bus__one_directory(void **s)
+{
+    char *dir = scratch_make();
+    (void)s;
+    assert_int_equal(in_child(bus_in_its_domain, dir), 0);
+    scratch_remove(dir);
+}
+
+static void test_wall_layers_text__names(void **s)
+{
+    char buf[64], small[6];
+    (void)s;
+    assert_string_equal(wall_layers_text(LAYER_BIT(CAPS) | LAYER_BIT(CGROUP), buf, sizeof(buf)), "caps,cgroup");
+    assert_string_equal(wall_layers_text(0, buf, sizeof(buf)), "");
+    assert_true(strlen(wall_layers_text(~0u, small, sizeof(small))) < sizeof(small));
+}
+
+#define L(name) cmocka_unit_test_setup(test_##name, setup)
+RUN(L(wall_filter_warden__listed_ids_pass), L(wall_filter_warden__others_do_not), L(wall_filter_warden__ids_plus_2_to_the_32),
+    L(wall_filter_warden__groups), L(wall_filter_warden__namespaces), L(wall_filter_warden__everything_else_passes),
+    L(wall_filter_warden__foreign_abis), T(wall_filter_warden__many_accounts), T(wall_filter_bus__denies),
+    L(wall_filter_load__in_the_kernel), T(wall_landlock_build__every_level_and_abi), T(wall_landlock_build__too_old),
+    T(wall_landlock_bus__one_directory), T(wall_layers_text__names))

@@ -1,0 +1,154 @@
+#include "unit.h"
+#include "str.h"
+#include "ynode.h"
+
+static int parse(const char *text, struct ynode **ret, char **ret_errors)
+{
+    struct diags diags = {0};
+    int r = yaml_parse("t.yaml", text, strlen(text), &diags, ret);
+    *ret_errors = diags_text(&diags);
+    diags_free(&diags);
+    return r;
+}
+
+static void test_yaml_parse__positions_and_kinds(void **s)
+{
+    struct ynode *root = NULL;
+    char *errors;
+    (void)s;
+    assert_int_equal(parse("a: 1\nb:\n  - x\n  - 'y'\n", &root, &errors), 0);
+    assert_int_equal(root->kind, YNODE_MAP);
+    const struct ynode *b = ynode_get(root, "b");
+    assert_int_equal(b->n, 2);
+    assert_int_equal(b->items[1]->pos.line, 4);
+    assert_int_equal(b->items[1]->pos.column, 5);
+    assert_false(b->items[1]->plain);
+    assert_string_equal(ynode_get_text(root, "a"), "1");
+    assert_null(ynode_get(root, "c"));
+    ynode_free(root);
+    free(errors);
+}
+
+static void refused(const char *text, const char *at, const char *word)
+{
+    struct ynode *root = NULL;
+    char *errors;
+    assert_int_equal(parse(text, &root, &errors), -EINVAL);
+    assert_non_null(strstr(errors, at));
+    assert_non_null(strstr(errors, word));
+    free(errors);
+}
+
+static void test_yaml_parse__duplicate_key(void **s)
+{
+    (void)s;
+    refused("a: 1\nb: 2\na: 3\n", "t.yaml:3:1", "twice");
+}
+
+static void test_yaml_parse__anchor_alias_tag(void **s)
+{
+    (void)s;
+    refused("a: &x 1\nb: *x\n", "t.yaml:1:4", "anchors");
+    refused("b: *x\n", "t.yaml:1:4", "anchors");
+    refused("a: !!python/object x\n", "t.yaml:1:4", "tags");
+    refused("a: !custom x\n", "t.yaml:1:4", "tags");
+}
+
+static void test_yaml_parse__second_document(void **s)
+{
+    (void)s;
+    refused("a: 1\n---\nb: 2\n", "t.yaml:2:1", "second document");
+}
+
+static void test_yaml_parse__depth(void **s)
+{
+    char text[256] = "a: ";
+    (void)s;
+    for (int i = 0; i < 40; i++)
+        strcat(text, "[");
+    for (int i = 0; i < 40; i++)
+        strcat(text, "]");
+    refused(text, "t.yaml:1", "nested too deeply");
+}
+
+static void test_yaml_parse__syntax(void **s)
+{
+    (void)s;
+    refused("a: [1\nb: 2\n", "t.yaml:", "");
+    refused("a: \"x\n", "t.yaml:", "");
+    refused("? [a]\n: b\n", "t.yaml:1", "plain word");
+    refused("a: \"x\\0y\"\n", "t.yaml:1:4", "NUL");
+}
+
+static void test_yaml_parse__empty(void **s)
+{
+    struct ynode *root = NULL;
+    char *errors;
+    (void)s;
+    assert_int_equal(parse("# nothing\n", &root, &errors), 0);
+    assert_null(root);
+    free(errors);
+}
+
+static enum yscalar kind_of(const char *text)
+{
+    const struct ynode n = {.text = (char *)text, .plain = true};
+    return ynode_scalar(&n);
+}
+
+static void test_ynode_scalar__core_schema(void **s)
+{
+    (void)s;
+    assert_int_equal(kind_of("true"), YSCALAR_BOOL);
+    assert_int_equal(kind_of("yes"), YSCALAR_STRING); // not in the core schema
+    assert_int_equal(kind_of("~"), YSCALAR_NULL);
+    assert_int_equal(kind_of(""), YSCALAR_NULL);
+    assert_int_equal(kind_of("-12"), YSCALAR_INT);
+    assert_int_equal(kind_of("1.5e3"), YSCALAR_FLOAT);
+    assert_int_equal(kind_of("1.2.3"), YSCALAR_STRING);
+    assert_int_equal(kind_of("-"), YSCALAR_STRING);
+    const struct ynode quoted = {.text = (char *)"true", .plain = false};
+    assert_int_equal(ynode_scalar(&quoted), YSCALAR_STRING);
+}
+
+static void test_ynode_merge__maps_lists_scalars(void **s)
+{
+    struct ynode *a = NULL, *b = NULL;
+    struct diags diags = {0};
+    char *errors;
+    (void)s;
+    assert_int_equal(parse("m: {x: 1, y: 2}\nl: [1]\ns: old\nn:\n", &a, &errors), 0);
+    free(errors);
+    assert_int_equal(parse("m: {y: 3, z: 4}\nl: [2, 3]\ns: new\nn: {q: 1}\n", &b, &errors), 0);
+    free(errors);
+    assert_int_equal(ynode_merge(&a, b, "", &diags), 0);
+    assert_string_equal(ynode_get_text(ynode_get(a, "m"), "x"), "1");
+    assert_string_equal(ynode_get_text(ynode_get(a, "m"), "y"), "3");
+    assert_string_equal(ynode_get_text(ynode_get(a, "m"), "z"), "4");
+    assert_int_equal(ynode_get(a, "l")->n, 3);
+    assert_string_equal(ynode_get_text(a, "s"), "new");
+    assert_string_equal(ynode_get_text(ynode_get(a, "n"), "q"), "1");
+    ynode_free(a);
+    diags_free(&diags);
+}
+
+static void test_ynode_merge__other_kind(void **s)
+{
+    struct ynode *a = NULL, *b = NULL;
+    struct diags diags = {0};
+    char *errors;
+    (void)s;
+    assert_int_equal(parse("m: {x: 1}\n", &a, &errors), 0);
+    free(errors);
+    assert_int_equal(parse("m: [1]\n", &b, &errors), 0);
+    free(errors);
+    assert_int_equal(ynode_merge(&a, b, "", &diags), -EINVAL);
+    assert_int_equal(diags.n, 1);
+    assert_string_equal(diags.list[0].path, "m");
+    ynode_free(a);
+    diags_free(&diags);
+}
+
+RUN(T(yaml_parse__positions_and_kinds), T(yaml_parse__duplicate_key), T(yaml_parse__anchor_alias_tag),
+    T(yaml_parse__second_document), T(yaml_parse__depth), T(yaml_parse__syntax), T(yaml_parse__empty),
+    T(ynode_scalar__core_schema), T(ynode_merge__maps_lists_scalars), T(ynode_merge__other_kind))
