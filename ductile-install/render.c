@@ -99,6 +99,8 @@ char *render_unit(const struct config *c)
             enforce ? "CAP_SETUID CAP_SETGID" : "");
     sb_addf(&sb, "Delegate=yes\nExecStartPre=%s/ductile-gate -c %s check --boot\nExecStart=%s/ductile-run -c %s serve\n",
             DUCTILE_BINDIR, c->path, DUCTILE_BINDIR, c->path);
+    if (!enforce) // plugins have the service's HOME and cwd: it must have some of its own
+        sb_addf(&sb, "WorkingDirectory=/var/lib/%s/service\nEnvironment=HOME=/var/lib/%s/service\n", c->name, c->name);
     // mixed: a stop reaches the warden alone, so that it can drain; what is left after its end is killed at once.
     // on-abnormal: a crash starts again, a refusal (exit 78) does not.
     sb_addf(&sb, "KillMode=mixed\nTimeoutStopSec=%llu\nRestart=on-abnormal\n",

@@ -124,7 +124,8 @@ static int add(struct layout *l, const struct config *c, enum layout_id id, cons
         return -ENOMEM;
     l->list = list;
     struct layout_item *item = &list[l->n++];
-    *item = (struct layout_item){.id = id, .kind = row->kind, .presence = row->presence, .mode = row->mode,
+    enum layout_presence presence = row->presence == LAYOUT_PRESENCE_UNCONFINED ? LAYOUT_PRESENCE_MAKE : row->presence;
+    *item = (struct layout_item){.id = id, .kind = row->kind, .presence = presence, .mode = row->mode,
                                  .what = row->what};
     expand_path(c, row->path, each, item->path);
     resolve(c, a, row->owner, item->owner, &item->uid, NULL);
@@ -138,6 +139,8 @@ int layout_expand(const struct config *c, struct layout *ret)
     int r = 0;
 
     for (int id = 0; r == 0 && id < LAYOUT_COUNT_; id++) {
+        if (table[id].presence == LAYOUT_PRESENCE_UNCONFINED && c->posture != POSTURE_UNCONFINED)
+            continue;
         bool accounts = strstr(table[id].path, "{account}"), files = strstr(table[id].path, "{file}");
         if (!accounts && !files)
             r = add(&l, c, (enum layout_id)id, "", NULL);

@@ -10,7 +10,7 @@ enum layout_id {
 };
 
 enum layout_kind { LAYOUT_KIND_DIR, LAYOUT_KIND_FILE };
-enum layout_presence { LAYOUT_PRESENCE_MAKE, LAYOUT_PRESENCE_WANT, LAYOUT_PRESENCE_MAY };
+enum layout_presence { LAYOUT_PRESENCE_MAKE, LAYOUT_PRESENCE_WANT, LAYOUT_PRESENCE_MAY, LAYOUT_PRESENCE_UNCONFINED };
 
 struct layout_item {
     enum layout_id id;
