@@ -19,9 +19,9 @@ static int bad(struct refusal *refusal, const char *dir, const char *todo, const
 }
 
 // Root becomes the reader for the time of an open; others are who they are.
-static int enter(uid_t uid, gid_t gid)
+static int enter(const struct code *c)
 {
-    return geteuid() == 0 && uid != 0 ? privs_enter(uid, gid) : 0;
+    return geteuid() == 0 && c->uid != 0 ? privs_enter(c->uid, c->gid) : 0;
 }
 
 static void leave(void)
@@ -30,16 +30,16 @@ static void leave(void)
         abort(); // half a root is nothing to go on with
 }
 
-static int open_dir(struct host *h, const char *dir, struct refusal *refusal)
+static int open_dir(const struct code *c, struct refusal *refusal)
 {
-    int fd = fd_open(h->root, dir, O_RDONLY | O_DIRECTORY, 0);
+    int fd = fd_open(c->root, c->dir, O_RDONLY | O_DIRECTORY, 0);
 
     if (fd >= 0)
         return fd;
     char why[160];
     snprintf(why, sizeof(why), "it cannot be opened: %s (%s)%s", strerror(-fd), errno_name(-fd),
              fd == -EACCES ? "; the service reads a home through the ACL of its group" : "");
-    return bad(refusal, dir, fd == -EACCES ? "ductile-install apply" : fd == -ELOOP ? "use a path without symbolic links" : "ductile plugin lock NAME", why);
+    return bad(refusal, c->dir, fd == -EACCES ? "ductile-install apply" : fd == -ELOOP ? "use a path without symbolic links" : "name a directory that is there", why);
 }
 
 static int read_manifest(int dir, const char *shown, struct manifest *ret, struct refusal *refusal)
@@ -72,17 +72,17 @@ static int check_rules(const char *dir, const struct tree *tree, const struct ma
     return kind == TREE_EXEC ? 0 : bad(refusal, dir, kind == TREE_FILE ? "chmod 0755 it" : "mend entrypoint: in manifest.yaml", why);
 }
 
-int code_read(struct host *h, const char *dir, uid_t uid, gid_t gid, struct tree *ret_tree,
-              struct manifest *ret_manifest, struct refusal *refusal)
+int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_manifest, struct refusal *refusal)
 {
     struct tree_error error;
     struct tree tree = {0};
     struct manifest manifest = {0};
+    const char *dir = c->dir;
     char why[LIMIT_PATH + 160];
 
-    if (enter(uid, gid) < 0)
-        return bad(refusal, dir, "run this as root", "the reader could not be become");
-    OWNED(fd_closep) int fd = open_dir(h, dir, refusal);
+    if (enter(c) < 0)
+        return bad(refusal, dir, "run this as root", "its reader could not be become");
+    OWNED(fd_closep) int fd = open_dir(c, refusal);
     int r = fd < 0 ? fd : tree_scan(fd, &tree, &error);
     if (r < 0 && r != -ECANCELED) {
         snprintf(why, sizeof(why), "%s: %s%s%s", error.why, error.path, error.error != -EPERM ? ": " : "",
@@ -107,14 +107,14 @@ int code_read(struct host *h, const char *dir, uid_t uid, gid_t gid, struct tree
 
 // ---- copying ----------------------------------------------------------------------------------------------------
 
-static int copy_file(int from, int to, const struct tree_entry *e, uid_t uid, gid_t gid)
+static int copy_file(int from, int to, const struct tree_entry *e, const struct code *c)
 {
     char path[LIMIT_PATH + 1];
     unsigned char chunk[65536], hash[TREE_HASH_LEN];
     crypto_generichash_state state;
 
     snprintf(path, sizeof(path), "/%s", e->path);
-    int r = enter(uid, gid);
+    int r = enter(c);
     OWNED(fd_closep) int in = r < 0 ? r : fd_open(from, path, O_RDONLY | O_NONBLOCK, 0);
     leave();
     OWNED(fd_closep) int out = in < 0 ? in : fd_open(to, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
@@ -142,13 +142,13 @@ static int copy_file(int from, int to, const struct tree_entry *e, uid_t uid, gi
     return r;
 }
 
-static int copy_entry(int from, int to, const struct tree_entry *e, uid_t uid, gid_t gid)
+static int copy_entry(int from, int to, const struct tree_entry *e, const struct code *c)
 {
     if (e->kind == TREE_DIR)
         return e->path[0] == '\0' ? 0 : mkdirat(to, e->path, 0755) < 0 ? -errno : 0;
     if (e->kind == TREE_LINK)
         return symlinkat(e->target, to, e->path) < 0 ? -errno : 0;
-    return copy_file(from, to, e, uid, gid);
+    return copy_file(from, to, e, c);
 }
 
 // Removes what we made ourselves: a tree that only root can write.
@@ -168,14 +168,14 @@ static int remove_tree(int parent, const char *name)
     return r < 0 ? r : unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static int copy_all(int from, int to, const struct tree *tree, uid_t uid, gid_t gid, char where[static LIMIT_PATH])
+static int copy_all(int from, int to, const struct tree *tree, const struct code *c, char where[static LIMIT_PATH])
 {
     struct tree copy = {0};
     struct tree_error error;
 
     for (size_t i = 0; i < tree->n; i++) {
         snprintf(where, LIMIT_PATH, "%s", tree->list[i].path);
-        int r = copy_entry(from, to, &tree->list[i], uid, gid);
+        int r = copy_entry(from, to, &tree->list[i], c);
         if (r < 0)
             return r;
     }
@@ -186,7 +186,7 @@ static int copy_all(int from, int to, const struct tree *tree, uid_t uid, gid_t 
     return r;
 }
 
-static int copy_into(int parent, const char *name, int from, const struct tree *tree, uid_t uid, gid_t gid,
+static int copy_into(int parent, const char *name, int from, const struct tree *tree, const struct code *c,
                      char where[static LIMIT_PATH])
 {
     char temp[300], old[300];
@@ -199,7 +199,7 @@ static int copy_into(int parent, const char *name, int from, const struct tree *
     OWNED(fd_closep) int to = r < 0 ? r : openat(parent, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (to < 0)
         return r < 0 ? r : -errno;
-    r = copy_all(from, to, tree, uid, gid, where);
+    r = copy_all(from, to, tree, c, where);
     if (r == 0 && fchmod(to, 0755) < 0)
         r = -errno;
     // The old one, where there is one, steps aside first: a directory cannot be renamed over a full one.
@@ -214,25 +214,24 @@ static int copy_into(int parent, const char *name, int from, const struct tree *
     return r < 0 ? r : e < 0 ? e : fsync(real) < 0 ? -errno : 0;
 }
 
-int code_copy(struct host *h, const char *from, uid_t uid, gid_t gid, const struct tree *tree, const char *target,
-              struct refusal *refusal)
+int code_copy(struct host *h, const struct code *from, const struct tree *tree, const char *target, struct refusal *refusal)
 {
     char where[LIMIT_PATH] = "", why[2 * LIMIT_PATH];
     const char *name;
-    int r = enter(uid, gid);
-    OWNED(fd_closep) int in = r < 0 ? r : open_dir(h, from, refusal);
+    int r = enter(from);
+    OWNED(fd_closep) int in = r < 0 ? r : open_dir(from, refusal);
 
     leave();
     if (in < 0)
         return -ECANCELED;
     OWNED(fd_closep) int parent = fd_open_parent(h->root, target, &name);
     mode_t old = umask(0022);
-    r = parent < 0 ? parent : copy_into(parent, name, in, tree, uid, gid, where);
+    r = parent < 0 ? parent : copy_into(parent, name, in, tree, from, where);
     umask(old);
     if (r == 0)
         return 0;
     snprintf(why, sizeof(why), "%s%s%s", r == -ESTALE ? "it changed while it was copied" : strerror(-r), where[0] ? ": " : "", where);
-    return bad(refusal, from, r == -ESTALE ? "try again when nobody writes to it" : "make room, then try again", why);
+    return bad(refusal, from->dir, r == -ESTALE ? "try again when nobody writes to it" : "make room, then try again", why);
 }
 
 // ---- finding ----------------------------------------------------------------------------------------------------

@@ -115,13 +115,19 @@ MUST int plugin_find(struct host *host, const char *name, struct found_plugin *r
 
 struct manifest;
 struct tree;
-// Reads a plugin's directory as `uid:gid` (who must be able to read it): tree, manifest and all rules of a plugin.
-MUST int code_read(struct host *host, const char *dir, uid_t uid, gid_t gid, struct tree *ret_tree,
-                   struct manifest *ret_manifest, struct refusal *refusal);
-// Copies a tree that `uid:gid` can read to target, owned by root, not writable by others. What is copied is what the
-// list says, or the copy is refused.
-MUST int code_copy(struct host *host, const char *from, uid_t uid, gid_t gid, const struct tree *tree,
-                   const char *target, struct refusal *refusal);
+// A directory of code, and who reads it: in a home the service user, never root.
+struct code {
+    int root; // dir is below it: the host's tree, or the real one for what the operator brings along
+    const char *dir;
+    uid_t uid;
+    gid_t gid;
+};
+// Reads code as its reader: tree, manifest and all rules of a plugin. -ECANCELED.
+MUST int code_read(const struct code *code, struct tree *ret_tree, struct manifest *ret_manifest, struct refusal *refusal);
+// Copies code to target in the host's tree, owned by root, not writable by others. What is copied is what the list
+// says, or the copy is refused. -ECANCELED.
+MUST int code_copy(struct host *host, const struct code *from, const struct tree *tree, const char *target,
+                   struct refusal *refusal);
 
 // ---- main.c -------------------------------------------------------------------------------------------------
 

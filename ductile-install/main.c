@@ -149,7 +149,7 @@ static int init(const struct opts *o, struct refusal *refusal)
     if (r == 0 && !opt_given(o, OPT_DRY_RUN)) {
         if (opt_given(o, OPT_JSON))
             printf("{\"config\":\"%s\",\"posture\":\"%s\"}\n", path, posture_name(posture));
-        else
+        else if (!opt_given(o, OPT_QUIET))
             printf("wrote %s (posture %s)\nnext: read it, then ductile-install plan, and ductile-install apply\n", path,
                    posture_name(posture));
     }
@@ -289,6 +289,8 @@ static int verb_apply(const struct opts *o)
         r = refusal_print(&refusal, json);
     } else if (json)
         print_plan_json(&done, "done");
+    else if (opt_given(o, OPT_QUIET))
+        r = EXITCODE_OK;
     else if (done.n == 0)
         printf("nothing to change: the host is as %s says\n", h.config->path);
     else

@@ -2,7 +2,6 @@
 #include "install.h"
 #include "acl.h"
 #include "fd.h"
-#include "log.h"
 #include "privs.h"
 #include "vault.h"
 #include <stdarg.h>
@@ -194,7 +193,7 @@ int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal
         r = plan_generated(h, &plan);
     if (r == 0 && !users_only)
         r = homes_plan(h, &plan, refusal);
-    if (r == 0 && !users_only)
+    if (r == 0 && !users_only && !h->root_path) // not in an image: the first apply on the running host makes it
         r = plan_vault(h, &plan);
     if (r < 0) {
         plan_free(&plan);
@@ -220,14 +219,12 @@ static int failed(struct refusal *refusal, const struct action *a, int r)
 
 static int write_generated(struct host *h, struct action *a)
 {
-    const char *name;
-    char dir[LIMIT_PATH];
+    mode_t old = umask(0022);
+    int r = fd_make_parents(h->root, a->path); // /etc/sysusers.d is missing on some hosts
 
-    // /etc/sysusers.d is missing on some hosts.
-    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(a->path, '/') - a->path), a->path);
-    OWNED(fd_closep) int parent = fd_open_parent(h->root, dir, &name);
-    if (parent >= 0 && mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    umask(old);
+    if (r < 0)
+        return r;
     return fd_replace_file(h->root, a->path, a->content, strlen(a->content), a->item.mode, 0, (gid_t)a->item.gid);
 }
 
@@ -237,10 +234,6 @@ static int make_vault(struct host *h, struct refusal *refusal)
     int status, pipes[2];
     struct refusal theirs = {0};
 
-    if (h->root_path) {
-        log_info("an image: the vault is made by the first `apply` on the running host");
-        return 0;
-    }
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return -errno;
     pid_t pid = fork();

@@ -28,7 +28,7 @@ static int target_root(struct host *h, const struct opts *o, const char **ret, s
     }
     for (size_t i = 0; i < h->config->plugin_roots.n; i++) {
         *ret = h->config->plugin_roots.list[i];
-        if (geteuid() != 0 || !tree_writable(*ret, &nothing, where))
+        if (geteuid() != 0 || h->root_path || !tree_writable(*ret, &nothing, where))
             return 0;
     }
     refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "copying the plugin");
@@ -69,6 +69,9 @@ static int add(struct host *h, const struct opts *o, struct refusal *refusal)
     const char *root = "";
     char target[2 * LIMIT_PATH];
     OWNED(freep) char *from = realpath(o->args[0], NULL);
+    OWNED(fd_closep) int real = fd_open_root(NULL);
+    // The operator names the directory and is trusted with it: it is read as whoever runs this.
+    const struct code code = {real, from, geteuid(), getegid()};
     int r = target_root(h, o, &root, refusal);
 
     if (r == 0 && !from) {
@@ -76,9 +79,8 @@ static int add(struct host *h, const struct opts *o, struct refusal *refusal)
         refuse_why(refusal, "%s", strerror(errno));
         r = refuse_todo(refusal, "ductile plugin add DIRECTORY");
     }
-    // The operator names the directory and is trusted with it: it is read as whoever runs this.
     if (r == 0)
-        r = code_read(h, from, geteuid(), getegid(), &tree, &m, refusal);
+        r = code_read(&code, &tree, &m, refusal);
     if (r == 0) {
         snprintf(target, sizeof(target), "%s/%s", root, m.name);
         if (fd_stat(h->root, target, &st) == 0 && !opt_given(o, OPT_FORCE)) {
@@ -88,7 +90,7 @@ static int add(struct host *h, const struct opts *o, struct refusal *refusal)
         }
     }
     if (r == 0 && !opt_given(o, OPT_DRY_RUN))
-        r = code_copy(h, from, geteuid(), getegid(), &tree, target, refusal);
+        r = code_copy(h, &code, &tree, target, refusal);
     if (r == 0 && opt_given(o, OPT_JSON))
         printf("{\"plugin\":\"%s\",\"version\":\"%s\",\"path\":\"%s\",\"entries\":%zu}\n", m.name, m.version, target, tree.n);
     else if (r == 0) {
@@ -116,10 +118,9 @@ int plugin_add(const struct opts *o)
 // ---- lock -------------------------------------------------------------------------------------------------------
 
 // Who reads the code: in a home the service user, as the warden will; else whoever runs this.
-static void reader(const struct host *h, const struct found_plugin *f, uid_t *uid, gid_t *gid)
+static struct code code_in(const struct host *h, const char *dir, bool home)
 {
-    *uid = f->home ? (uid_t)h->config->uid : geteuid();
-    *gid = f->home ? (gid_t)h->config->gid : getegid();
+    return (struct code){h->root, dir, home ? (uid_t)h->config->uid : geteuid(), home ? (gid_t)h->config->gid : getegid()};
 }
 
 static int fill(struct lock_plugin *p, const char *name, const struct found_plugin *f, const struct manifest *m,
@@ -181,7 +182,8 @@ static int place(struct host *h, const struct found_plugin *f, struct lock_plugi
         if (same)
             return 0;
     }
-    return code_copy(h, p->source, (uid_t)h->config->uid, (gid_t)h->config->gid, &p->tree, code, refusal);
+    const struct code source = code_in(h, p->source, true);
+    return code_copy(h, &source, &p->tree, code, refusal);
 }
 
 static void say_difference(const struct lock_plugin *old, const struct tree *now)
@@ -235,13 +237,11 @@ static int lock_one(struct host *h, const struct opts *o, struct lock *lock, con
     struct tree tree = {0};
     struct manifest m = {0};
     struct lock_plugin p = {0};
-    uid_t uid = 0;
-    gid_t gid = 0;
     int r = plugin_find(h, name, &found, refusal);
 
     if (r == 0) {
-        reader(h, &found, &uid, &gid);
-        r = code_read(h, found.dir, uid, gid, &tree, &m, refusal);
+        const struct code code = code_in(h, found.dir, found.home);
+        r = code_read(&code, &tree, &m, refusal);
     }
     if (r == 0 && !str_eq(m.name, name)) {
         refuse(refusal, REFUSE_PLUGIN_BAD, "the plugin in %s", found.dir);
@@ -314,8 +314,7 @@ int plugin_lock(const struct opts *o)
 // ---- verify -----------------------------------------------------------------------------------------------------
 
 // What differs, or "" where nothing does. Could not be checked is told apart from does not match.
-static bool verify_tree(struct host *h, const char *dir, uid_t uid, gid_t gid, const struct lock_plugin *p,
-                        char what[static LIMIT_PATH])
+static bool verify_tree(const struct code *code, const struct lock_plugin *p, char what[static LIMIT_PATH])
 {
     struct tree now = {0};
     struct manifest m = {0};
@@ -323,7 +322,7 @@ static bool verify_tree(struct host *h, const char *dir, uid_t uid, gid_t gid, c
     bool same = false;
 
     what[0] = '\0';
-    if (code_read(h, dir, uid, gid, &now, &m, &why) < 0)
+    if (code_read(code, &now, &m, &why) < 0)
         snprintf(what, LIMIT_PATH, "%.900s", why.why);
     else
         same = tree_same(&p->tree, &now, what);
@@ -334,30 +333,27 @@ static bool verify_tree(struct host *h, const char *dir, uid_t uid, gid_t gid, c
 
 static bool verify_one(struct host *h, const struct lock_plugin *p, bool json, bool first)
 {
-    struct found_plugin f = {0};
-    char source[LIMIT_PATH] = "", code[LIMIT_PATH] = "";
-    uid_t uid;
-    gid_t gid;
+    bool home = false;
+    char source[LIMIT_PATH] = "", copy[LIMIT_PATH] = "";
 
     for (size_t j = 0; j < h->config->accounts.n; j++)
-        if (h->config->accounts.list[j].home && str_path_within(p->source, h->config->accounts.list[j].home))
-            f.home = &h->config->accounts.list[j];
-    reader(h, &f, &uid, &gid);
-    bool good = verify_tree(h, p->source, uid, gid, p, source);
+        home |= h->config->accounts.list[j].home && str_path_within(p->source, h->config->accounts.list[j].home);
+    const struct code edited = code_in(h, p->source, home), runs = code_in(h, p->code, false);
+    bool good = verify_tree(&edited, p, source);
     if (!str_eq(p->source, p->code))
-        good &= verify_tree(h, p->code, geteuid(), getegid(), p, code);
+        good &= verify_tree(&runs, p, copy);
     if (json) {
         struct strbuf sb = {0};
         sb_addf(&sb, "%s{\"plugin\":\"%s\",\"attested\":%s,\"source\":", first ? "" : ",", p->name, good ? "true" : "false");
         sb_add_json(&sb, source);
         sb_adds(&sb, ",\"code\":");
-        sb_add_json(&sb, code);
+        sb_add_json(&sb, copy);
         sb_addc(&sb, '}');
         OWNED(freep) char *text = sb_finish(&sb);
         printf("%s", text ? text : "");
     } else {
         printf("%-10s %s%s%s%s%s\n", good ? "attested" : "DRIFT", p->name, source[0] ? ": " : "", source,
-               code[0] ? "; the locked copy: " : "", code);
+               copy[0] ? "; the locked copy: " : "", copy);
     }
     return good;
 }

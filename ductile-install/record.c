@@ -30,7 +30,15 @@ static int append_manifest(struct host *h, const struct plan *done)
 {
     char path[LIMIT_PATH];
     OWNED(freep) char *line = manifest_line(done);
+    struct layout layout;
 
+    if (layout_expand(h->config, &layout) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < layout.n; i++) // also where apply stopped before it came to them
+        if ((layout.list[i].id == LAYOUT_INSTALL || layout.list[i].id == LAYOUT_INSTALL_INSTANCE) &&
+            layout_apply(h->root, &layout.list[i]) < 0)
+            log_warn("%s cannot be made", layout.list[i].path);
+    layout_free(&layout);
     snprintf(path, sizeof(path), "/var/lib/ductile-install/%s/manifest.jsonl", h->config->name);
     OWNED(fd_closep) int fd = fd_open(h->root, path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (fd < 0 || !line)

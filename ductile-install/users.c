@@ -110,8 +110,8 @@ static int run(char *const argv[])
 
     if (pid == 0) {
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (null >= 0)
-            dup2(null, STDOUT_FILENO);
+        if (null < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
+            _exit(127);
         execvp(argv[0], argv);
         _exit(127);
     }

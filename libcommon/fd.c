@@ -53,6 +53,27 @@ int fd_stat(int root, const char *path, struct stat *ret)
     return fstat(fd, ret) < 0 ? -errno : 0;
 }
 
+int fd_make_parents(int root, const char *path)
+{
+    char dir[LIMIT_PATH];
+
+    snprintf(dir, sizeof(dir), "%s", path);
+    for (char *p = dir + 1; (p = strchr(p, '/')); p++) {
+        struct stat st;
+        const char *name;
+        *p = '\0';
+        int r = fd_stat(root, dir, &st);
+        if (r == -ENOENT) {
+            OWNED(fd_closep) int parent = fd_open_parent(root, dir, &name);
+            r = parent < 0 ? parent : mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? -errno : 0;
+        }
+        *p = '/';
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
 {
     struct strbuf sb = {0};

@@ -18,6 +18,9 @@ MUST int fd_open_parent(int root, const char *path, const char **ret_name);
 // lstat below root. -ENOENT where it is not there; -ELOOP where a component is a link.
 MUST int fd_stat(int root, const char *path, struct stat *ret);
 
+// Makes the directories above path that are missing, 0755, owned by whoever runs this. -errno.
+MUST int fd_make_parents(int root, const char *path);
+
 // Reads the whole file, at most max bytes (-EFBIG), NUL-terminated; the caller frees *ret_data.
 MUST int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t *ret_len);
 // The same from an open descriptor.

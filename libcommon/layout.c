@@ -241,28 +241,6 @@ enum layout_fault layout_check(int root, const struct layout_item *item, char be
 
 // ---- apply --------------------------------------------------------------------------------------------------
 
-// Missing parents are root's, 0755: they hold nothing of ours but the way.
-static int make_parents(int root, const char *path)
-{
-    char dir[LIMIT_PATH];
-
-    snprintf(dir, sizeof(dir), "%s", path);
-    for (char *p = dir + 1; (p = strchr(p, '/')); p++) {
-        struct stat st;
-        const char *name;
-        *p = '\0';
-        int r = fd_stat(root, dir, &st);
-        if (r == -ENOENT) {
-            OWNED(fd_closep) int parent = fd_open_parent(root, dir, &name);
-            r = parent < 0 ? parent : mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? -errno : 0;
-        }
-        *p = '/';
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 int layout_apply(int root, const struct layout_item *item)
 {
     const char *name;
@@ -270,7 +248,7 @@ int layout_apply(int root, const struct layout_item *item)
     int r = item->gid == ID_AUTO || item->uid == ID_AUTO ? -EAGAIN : 0; // its user does not exist yet
 
     if (r == 0 && item->kind == LAYOUT_KIND_DIR)
-        r = make_parents(root, item->path);
+        r = fd_make_parents(root, item->path); // they hold nothing of ours but the way
     if (r < 0)
         return r;
     OWNED(fd_closep) int parent = fd_open_parent(root, item->path, &name);

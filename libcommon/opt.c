@@ -246,6 +246,7 @@ int opt_main(const struct opt_program *program, int argc, char **argv)
     struct opts o = {.program = program};
     int c;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); // piped together with errors, lines keep their order
     if (argc == 2 && str_eq(argv[1], "--man")) {
         man_program(program);
         return EXITCODE_OK;

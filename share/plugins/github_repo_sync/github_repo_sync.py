@@ -22,7 +22,7 @@ import urllib.request
 CREDENTIAL_FD = 7  # a single digit: every sh can redirect from it
 # Prints what the pipe holds when git asks, and stores nothing.
 HELPER = '!f() { test "$1" = get && cat <&%d; }; f' % CREDENTIAL_FD
-FULL_NAME = re.compile(r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
+FULL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
 
 
 class Failed(Exception):
@@ -136,7 +136,7 @@ def git(*arguments, token=None):
 
 def sync_one(repository, git_host, token):
     name, url = repository["full_name"], repository["clone_url"]
-    if not FULL_NAME.match(name) or any(part in (".", "..") for part in name.split("/")):
+    if not FULL_NAME.fullmatch(name) or any(part in (".", "..") for part in name.split("/")):
         raise Failed("the API names a repository %r" % name, retry=False)
     if host_of(url) != git_host:
         raise Failed("%s would be cloned from %s, not from %s" % (name, host_of(url), git_host), retry=False)

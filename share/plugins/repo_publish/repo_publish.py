@@ -13,9 +13,10 @@ import re
 import subprocess
 import sys
 
-NAME = re.compile(r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
-COMMIT = re.compile(r"^([0-9a-f]{40}|[0-9a-f]{64})$")
-WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,100}$")
+# Held against whole strings with fullmatch: `$` would let a newline pass behind a good name.
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}")
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,100}")
 MAX_REPOSITORIES = 10000
 
 
@@ -43,9 +44,9 @@ def read_event(request):
     index = {}
     for row in rows:
         name, commit = (row.get("name"), row.get("commit")) if isinstance(row, dict) else (None, None)
-        if not isinstance(name, str) or not NAME.match(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
             raise Failed("the event holds something that is not a repository's name", retry=False)
-        if commit is not None and (not isinstance(commit, str) or not COMMIT.match(commit)):
+        if commit is not None and (not isinstance(commit, str) or not COMMIT.fullmatch(commit)):
             raise Failed("the event holds something that is not a commit id", retry=False)
         index[name] = commit
     return index
@@ -63,7 +64,7 @@ def write_index(path, index):
 def publish(request, config):
     clone = os.path.expanduser(config["clone"])
     remote, branch = config.get("remote", "origin"), config.get("branch", "main")
-    if not WORD.match(remote) or not WORD.match(branch):
+    if not WORD.fullmatch(remote) or not WORD.fullmatch(branch):
         raise Failed("remote and branch are plain names", retry=False)
     index = read_event(request)
     if git(clone, "ls-remote", "--heads", remote, branch):
