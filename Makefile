@@ -99,11 +99,25 @@ $(eval $(call flavour,broken))
 .PHONY: all
 all: $(PROGRAMS:%=bin/%)
 
+.PHONY: help
+help:
+	@echo 'make            build bin/*                      make install    PREFIX=/usr/local DESTDIR='
+	@echo 'make demo       one journey, on this host, in namespaces: nothing is left behind'
+	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
+	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
+	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
+
 bin/%: build/rel/bin/%
 	@mkdir -p bin
 	$(Q)ln -f $< $@
 
 .SECONDARY:
+
+# Attack programs of the wall tests, static so that they run anywhere.
+WALL_PROGRAMS := $(patsubst tests/wall/%.c,build/wall/%,$(wildcard tests/wall/*.c))
+build/wall/%: tests/wall/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c17 -O2 -static -pthread $(WARN) -D_GNU_SOURCE -o $@ $<
 
 # ---- install --------------------------------------------------------------
 
@@ -129,14 +143,74 @@ share/man/%.8: bin/%
 	@mkdir -p $(@D)
 	$(Q)$< --man > $@
 
-# What the booted test hosts get: the installed suite, the breakable build, and the attacks.
+# The reference page: every table there is, printed from the compiled rows.
+.PHONY: docs
+docs: man share/doc/reference.md
+build/reference: share/doc/reference.c build/rel/libcommon.a $(wildcard */*.def share/systemd/*.def)
+	$(Q)$(CC) -std=c17 $(WARN) $(DEFS) -Ilibcommon -I. -o $@ $< build/rel/libcommon.a -lyaml -ljansson -lacl -lsodium
+share/doc/reference.md: build/reference
+	$(Q)$< > $@
+
+# ---- dependencies -----------------------------------------------------------
+# Debian 12. As root: installs what is missing and keeps the list of it in .deps-added. Otherwise: prints the line to run.
+
+DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libcap-dev libsodium-dev libsqlite3-dev libjansson-dev \
+        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 systemd \
+        systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc valgrind
+
+.PHONY: deps
+deps:
+	@missing=; for p in $(DEPS); do \
+	    dpkg-query -W -f '$${db:Status-Abbrev}' $$p 2>/dev/null | grep -q '^ii' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then \
+	    echo "These packages are missing. Run:"; echo; echo "    sudo apt-get install -y$$missing"; echo; exit 1; fi; \
+	echo "installing$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >build/deps.log 2>&1 || { tail -20 build/deps.log; exit 1; }; \
+	printf '%s\n' $$missing >>.deps-added
+$(shell mkdir -p build)
+
+# ---- tests --------------------------------------------------------------------
+
+# What nests and booted hosts get: the installed suite, the breakable build, and the attacks.
 .PHONY: stage
-stage: all $(PROGRAMS:%=build/broken/bin/%)
+stage: all $(PROGRAMS:%=build/broken/bin/%) $(WALL_PROGRAMS)
 	$(Q)rm -rf build/stage && $(MAKE) -s install DESTDIR=$(CURDIR)/build/stage PREFIX=/usr/local V=$(V)
 
-# Attack programs of the wall tests, static so that they run anywhere.
-build/wall/%: tests/wall/%.c
-	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c17 -O2 -static -pthread $(WARN) -D_GNU_SOURCE -o $@ $<
-WALL_PROGRAMS := $(patsubst tests/wall/%.c,build/wall/%,$(wildcard tests/wall/*.c))
-stage: $(WALL_PROGRAMS)
+# The same suite under the sanitizers, for the wall.
+.PHONY: stage-san
+stage-san: stage $(PROGRAMS:%=build/san/bin/%)
+	$(Q)rm -rf build/stage-san && cp -R build/stage build/stage-san
+	$(Q)install -m0755 build/san/bin/ductile build/san/bin/ductile-install build/san/bin/ductile-vault build/stage-san/usr/local/bin/
+	$(Q)install -m0711 build/san/bin/ductile-gate build/san/bin/ductile-run build/stage-san/usr/local/bin/
+	$(Q)install -m0711 build/san/bin/ductile-bus build/stage-san/usr/local/libexec/ductile/
+
+UNIT_BINARIES := $(foreach f,rel san,$(UNIT_SRC:tests/unit/%.c=build/$(f)/unit/%))
+
+.PHONY: check check-long test-programs
+test-programs: stage stage-san $(UNIT_BINARIES)
+check: deps
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
+	$(Q)tests/run $(SUITES)
+check-long: deps
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
+	$(Q)tests/run --long
+
+.PHONY: demo
+demo: deps
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) stage
+	$(Q)share/demo/demo
+
+# ---- lint -----------------------------------------------------------------------
+
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+SHELL_FILES := $(shell git ls-files 2>/dev/null | xargs grep -lE '^\#!/bin/(ba)?sh' 2>/dev/null)
+
+.PHONY: lint
+lint: deps
+	$(Q)tests/lint/run
+
+.PHONY: clean
+clean:
+	rm -rf build bin

@@ -31,10 +31,10 @@ bool attempt_is_denial(const struct attempt *attempt, int error)
 
 static int result(long r)
 {
-    return r < 0 ? -errno : 0;
+    return r < 0 ? err_last() : 0;
 }
 
-// ---- files --------------------------------------------------------------------------------------------------------
+// ---- files --------------------------------------------------------------------------------------
 
 static int open_path(const char *path, int flags)
 {
@@ -77,7 +77,7 @@ static int nothing(void)
     return 0;
 }
 
-// ---- sockets --------------------------------------------------------------------------------------------------------
+// ---- sockets ------------------------------------------------------------------------------------
 
 static int dial(const char *path)
 {
@@ -85,7 +85,7 @@ static int dial(const char *path)
     OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || strlen(path) >= sizeof(addr.sun_path))
-        return fd < 0 ? -errno : -ENAMETOOLONG;
+        return fd < 0 ? err_last() : -ENAMETOOLONG;
     memcpy(addr.sun_path, path, strlen(path) + 1);
     return result(connect(fd, (struct sockaddr *)&addr, sizeof(addr)));
 }
@@ -101,12 +101,14 @@ static int control_socket(void)
     OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/.ductile-probe-%d", getpid());
-    int r = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0 ? -errno : dial(addr.sun_path);
+    int r = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0
+                ? err_last()
+                : dial(addr.sun_path);
     unlink(addr.sun_path);
     return r;
 }
 
-// ---- ids and capabilities ---------------------------------------------------------------------------------------------
+// ---- ids and capabilities -----------------------------------------------------------------------
 
 static int become(const struct attempt_target *t)
 {
@@ -162,7 +164,7 @@ static int no_new_privs(const struct attempt_target *t)
     return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? -EPERM : 0;
 }
 
-// ---- namespaces -------------------------------------------------------------------------------------------------------
+// ---- namespaces ---------------------------------------------------------------------------------
 
 static int reap_clone(long pid)
 {
@@ -203,7 +205,7 @@ static int userns_clone3(const struct attempt_target *t)
     return reap_clone(syscall(SYS_clone3, &args, sizeof(args)));
 }
 
-// ---- other processes ----------------------------------------------------------------------------------------------------
+// ---- other processes ----------------------------------------------------------------------------
 
 // A dumpable child of our own, in our own domain: what can be done to it can be done at all.
 static int with_child(int (*fn)(const struct attempt_target *))
@@ -212,7 +214,7 @@ static int with_child(int (*fn)(const struct attempt_target *))
     char byte;
 
     if (pipe(ready) < 0)
-        return -errno;
+        return err_last();
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_DUMPABLE, 1);
@@ -223,10 +225,10 @@ static int with_child(int (*fn)(const struct attempt_target *))
     }
     close(ready[1]);
     if (read(ready[0], &byte, 1) < 0)
-        return -errno;
+        return err_last();
     close(ready[0]);
     const struct attempt_target t = {.pid = pid};
-    int r = pid < 0 ? -errno : fn(&t);
+    int r = pid < 0 ? err_last() : fn(&t);
     if (pid > 0) {
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
@@ -237,19 +239,20 @@ static int with_child(int (*fn)(const struct attempt_target *))
 static int trace(const struct attempt_target *t)
 {
     if (ptrace(PTRACE_SEIZE, t->pid, NULL, NULL) < 0)
-        return -errno;
+        return err_last();
     ptrace(PTRACE_DETACH, t->pid, NULL, NULL);
     return 0;
 }
 
 static int read_memory(const struct attempt_target *t)
 {
-    // Our own stack address: mapped in a fork of us; elsewhere EFAULT would still mean that access was granted.
+    // Our own stack address: mapped in a fork of us; elsewhere EFAULT would still mean that access was
+    // granted.
     char here, there;
     struct iovec local = {&here, 1}, remote = {&there, 1};
     ssize_t n = process_vm_readv(t->pid, &local, 1, &remote, 1, 0);
 
-    return n < 0 && errno != EFAULT ? -errno : 0;
+    return n < 0 && errno != EFAULT ? err_last() : 0;
 }
 
 static int get_fd(const struct attempt_target *t)
@@ -311,7 +314,7 @@ static int control_signal(void)
     return with_child(send_signal);
 }
 
-// ---- what must work -------------------------------------------------------------------------------------------------------
+// ---- what must work -----------------------------------------------------------------------------
 
 static int run_shell(const struct attempt_target *t)
 {
@@ -324,7 +327,7 @@ static int run_shell(const struct attempt_target *t)
         _exit(127);
     }
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
-        return -errno;
+        return err_last();
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ENOEXEC;
 }
 

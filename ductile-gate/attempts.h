@@ -41,12 +41,12 @@ struct attempt_target {
 struct attempt {
     int (*run)(const struct attempt_target *target); // 0: it worked; -errno: it did not
     int (*control)(void);                            // the same on a harmless twin; 0: it works here at all
-    int denials[4];                                  // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
+    int denials[4]; // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
 };
 
 bool attempt_is_denial(const struct attempt *attempt, int error);
 
 extern const struct attempt attempt_open_file, attempt_list_dir, attempt_connect_socket, attempt_become,
-    attempt_take_group, attempt_raise_caps, attempt_no_new_privs, attempt_userns_clone, attempt_userns_unshare,
-    attempt_userns_clone3, attempt_trace, attempt_read_memory, attempt_get_fd, attempt_open_proc, attempt_send_signal,
-    attempt_write_file, attempt_run_shell, attempt_start_thread;
+    attempt_take_group, attempt_raise_caps, attempt_no_new_privs, attempt_userns_clone,
+    attempt_userns_unshare, attempt_userns_clone3, attempt_trace, attempt_read_memory, attempt_get_fd,
+    attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_run_shell, attempt_start_thread;

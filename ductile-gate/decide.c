@@ -1,6 +1,6 @@
 // Decisions that need no more than the config, this process and a few facts of the kernel.
-#include "gate.h"
 #include "fd.h"
+#include "gate.h"
 #include "posture.h"
 #include "privs.h"
 #include "wall.h"
@@ -21,7 +21,8 @@ const char *verdict_name(enum verdict verdict)
     return names[verdict];
 }
 
-void gate_note(struct gate *g, enum check_id check, enum verdict verdict, const char *subject, const char *evidence, ...)
+void gate_note(struct gate *g, enum check_id check, enum verdict verdict, const char *subject,
+               const char *evidence, ...)
 {
     va_list ap;
     struct finding *list = reallocarray(g->findings, g->n_findings + 1, sizeof(*list));
@@ -59,19 +60,22 @@ void check_posture(struct gate *g)
     int can = posture_can_drop(c);
 
     if ((int64_t)geteuid() != c->uid && !(geteuid() == 0 && c->unconfined))
-        gate_note(g, CHECK_USER, VERDICT_REFUSE, c->user, "this is uid %u, and %s has uid %lld", geteuid(), c->user,
-                  (long long)c->uid);
+        gate_note(g, CHECK_USER, VERDICT_REFUSE, c->user, "this is uid %u, and %s has uid %lld", geteuid(),
+                  c->user, (long long)c->uid);
     switch (posture_verdict(can == 1, c->accounts.n > 0, c->unconfined)) {
     case BOOT_ENFORCE:
         g->enforce = true;
         gate_note(g, CHECK_CAP_LACK, VERDICT_PASS, c->name, "a child became %s", c->accounts.list[0].user);
         break;
-    case BOOT_UNCONFINED: gate_note(g, CHECK_CAP_NONE, VERDICT_PASS, c->name, "no accounts, and no way to drop"); break;
+    case BOOT_UNCONFINED:
+        gate_note(g, CHECK_CAP_NONE, VERDICT_PASS, c->name, "no accounts, and no way to drop");
+        break;
     case BOOT_UNCONFINED_LOUD:
         gate_note(g, CHECK_UNCONFINED, VERDICT_WARN, c->name, "service.unconfined is true in %s", c->path);
         break;
     case BOOT_REFUSE_NO_ACCOUNT:
-        gate_note(g, CHECK_CAP_NONE, VERDICT_REFUSE, c->name, "a child could become uid 65534; %s has no accounts:", c->path);
+        gate_note(g, CHECK_CAP_NONE, VERDICT_REFUSE, c->name,
+                  "a child could become uid 65534; %s has no accounts:", c->path);
         break;
     case BOOT_REFUSE_NO_POWER:
         gate_note(g, CHECK_CAP_LACK, VERDICT_REFUSE, c->name, "a child could not become %s (uid %lld)",
@@ -115,15 +119,19 @@ void check_kernel(struct gate *g)
 
     if (!g->enforce)
         return;
-    gate_note(g, CHECK_LANDLOCK, abi < WALL_LANDLOCK_FLOOR ? VERDICT_REFUSE : VERDICT_PASS, "kernel", "Landlock ABI %d", abi);
+    gate_note(g, CHECK_LANDLOCK, abi < WALL_LANDLOCK_FLOOR ? VERDICT_REFUSE : VERDICT_PASS, "kernel",
+              "Landlock ABI %d", abi);
     read_line("/proc/sys/fs/suid_dumpable", value);
-    gate_note(g, CHECK_DUMPABLE, str_eq(value, "1") ? VERDICT_REFUSE : value[0] ? VERDICT_PASS : VERDICT_UNPROVEN,
+    gate_note(g, CHECK_DUMPABLE,
+              str_eq(value, "1") ? VERDICT_REFUSE
+              : value[0]         ? VERDICT_PASS
+                                 : VERDICT_UNPROVEN,
               "fs.suid_dumpable", "it is \"%s\"", value);
     if (proc_hides(options))
         gate_note(g, CHECK_HIDEPID, VERDICT_REFUSE, "/proc", "mounted with %s", options);
 }
 
-// ---- plugins ------------------------------------------------------------------------------------------------------
+// ---- plugins ------------------------------------------------------------------------------------
 
 static const struct lock_plugin *lock_of(const struct gate *g, const struct plugin_config *p)
 {
@@ -148,26 +156,30 @@ static void check_sharing(struct gate *g)
         const struct account_config *a = config_account_of(g->config, p->name);
         for (size_t j = 0; a && p->n_requires > 0 && j < g->lock.n; j++)
             if (j != i && config_account_of(g->config, g->lock.list[j].name) == a) {
-                gate_note(g, CHECK_SHARE, VERDICT_WARN, p->name, "account %s also runs %s", a->name, g->lock.list[j].name);
+                gate_note(g, CHECK_SHARE, VERDICT_WARN, p->name, "account %s also runs %s", a->name,
+                          g->lock.list[j].name);
                 break;
             }
     }
 }
 
-// A linear look: any pipeline whose steps or trigger come from a confined plugin and whose credentialed step does not
-// say that it accepts that. The trigger's source is known only where from_plugin names it.
+// A linear look: any pipeline whose steps or trigger come from a confined plugin and whose credentialed step
+// does not say that it accepts that. The trigger's source is known only where from_plugin names it.
 static void check_taint(struct gate *g)
 {
     for (size_t i = 0; i < g->config->pipelines.n; i++) {
         const struct pipeline_config *p = &g->config->pipelines.list[i];
         for (size_t j = 0; j < p->steps.n; j++) {
             char plugin[LIMIT_NAME];
-            snprintf(plugin, sizeof(plugin), "%.*s", (int)strcspn(p->steps.list[j].uses, "."), p->steps.list[j].uses);
+            snprintf(plugin, sizeof(plugin), "%.*s", (int)strcspn(p->steps.list[j].uses, "."),
+                     p->steps.list[j].uses);
             const struct account_config *a = config_account_of(g->config, plugin);
-            const struct account_config *from = p->from_plugin ? config_account_of(g->config, p->from_plugin) : NULL;
+            const struct account_config *from =
+                p->from_plugin ? config_account_of(g->config, p->from_plugin) : NULL;
             bool trusted = j == 0 && from && from->mode == MODE_CREDENTIALED;
             if (a && a->mode == MODE_CREDENTIALED && !p->steps.list[j].accepts_untrusted && !trusted)
-                gate_note(g, CHECK_TAINT, VERDICT_WARN, p->name, "step %s runs %s as %s", p->steps.list[j].id, plugin, a->name);
+                gate_note(g, CHECK_TAINT, VERDICT_WARN, p->name, "step %s runs %s as %s", p->steps.list[j].id,
+                          plugin, a->name);
         }
     }
 }

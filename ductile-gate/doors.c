@@ -1,7 +1,7 @@
-// Doors: ways from an account to root that file modes do not show. Groups are judged by gid, so that a renamed docker
-// group is still one; users by the numbers the warden will drop to.
-#include "gate.h"
+// Doors: ways from an account to root that file modes do not show. Groups are judged by gid, so that a
+// renamed docker group is still one; users by the numbers the warden will drop to.
 #include "fd.h"
+#include "gate.h"
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -44,7 +44,8 @@ static void check_user(struct gate *g, struct user_fact u)
     if (u.found && !u.other_owner)
         gate_note(g, CHECK_IDS, VERDICT_PASS, u.name, "%lld:%lld", (long long)u.uid, (long long)u.gid);
     else
-        gate_note(g, CHECK_IDS, VERDICT_REFUSE, u.name, u.other_owner ? "uid %lld is also %s's" : "/etc/passwd does not have it with uid %lld%s",
+        gate_note(g, CHECK_IDS, VERDICT_REFUSE, u.name,
+                  u.other_owner ? "uid %lld is also %s's" : "/etc/passwd does not have it with uid %lld%s",
                   (long long)u.uid, u.other);
 }
 
@@ -56,7 +57,8 @@ static const struct {
 #undef DOOR
 };
 
-// The gids behind the names of doors.def on this host. Judged by gid: a second name of docker's gid is docker.
+// The gids behind the names of doors.def on this host. Judged by gid: a second name of docker's gid is
+// docker.
 struct door_gids {
     gid_t gid[ARRAY_LEN(doors)];
     bool known[ARRAY_LEN(doors)];
@@ -86,13 +88,19 @@ static bool has_member(const struct group *group, const char *user)
     return false;
 }
 
-static void note_door(struct gate *g, const struct account_config *a, const struct group *group, const char *reason)
+static void note_door(struct gate *g, const struct account_config *a, const struct group *group,
+                      const char *reason)
 {
-    // Informed consent for an account that acts as the operator; for a confined one it is a lie about the wall.
-    enum verdict v = a->mode == MODE_CREDENTIALED || g->config->fail_on_sidedoor == SIDEDOOR_WARN ? VERDICT_WARN : VERDICT_REFUSE;
+    // Informed consent for an account that acts as the operator; for a confined one it is a lie about the
+    // wall.
+    enum verdict v = a->mode == MODE_CREDENTIALED || g->config->fail_on_sidedoor == SIDEDOOR_WARN
+                         ? VERDICT_WARN
+                         : VERDICT_REFUSE;
 
-    gate_note(g, CHECK_DOOR, v, a->name, "%s is in the group %s (gid %u), which %s; exists: yes, open to a plugin: no (it gets no groups)",
-              a->user, group->gr_name, group->gr_gid, reason);
+    gate_note(
+        g, CHECK_DOOR, v, a->name,
+        "%s is in the group %s (gid %u), which %s; exists: yes, open to a plugin: no (it gets no groups)",
+        a->user, group->gr_name, group->gr_gid, reason);
 }
 
 static void check_groups(struct gate *g, const struct account_config *a)

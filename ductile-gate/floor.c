@@ -1,8 +1,8 @@
-// The filesystem floor: every row of the layout, as whoever owns it (a row below somebody's 0700 directory can only be
-// seen by them), and the homes of credentialed accounts. Verifies; changes nothing.
-#include "gate.h"
+// The filesystem floor: every row of the layout, as whoever owns it (a row below somebody's 0700 directory
+// can only be seen by them), and the homes of credentialed accounts. Verifies; changes nothing.
 #include "acl.h"
 #include "fd.h"
+#include "gate.h"
 #include "privs.h"
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +42,9 @@ static bool look_as(struct gate *g, const struct layout_item *item, struct seen 
 
 static enum check_id check_of(enum layout_id id)
 {
-    return id == LAYOUT_KEY || id == LAYOUT_SECRET ? CHECK_KEY : id == LAYOUT_ACCOUNT ? CHECK_STATE : CHECK_LAYOUT;
+    return id == LAYOUT_KEY || id == LAYOUT_SECRET ? CHECK_KEY
+           : id == LAYOUT_ACCOUNT                  ? CHECK_STATE
+                                                   : CHECK_LAYOUT;
 }
 
 static void check_item(struct gate *g, const struct layout_item *item)
@@ -74,7 +76,7 @@ void check_floor(struct gate *g)
     layout_free(&layout);
 }
 
-// ---- homes --------------------------------------------------------------------------------------------------------
+// ---- homes --------------------------------------------------------------------------------------
 
 static void check_home(struct gate *g, const struct account_config *a)
 {
@@ -82,7 +84,10 @@ static void check_home(struct gate *g, const struct account_config *a)
     int r = fd_stat(g->root, a->home, &st);
 
     if (r < 0 || !S_ISDIR(st.st_mode) || (int64_t)st.st_uid != a->uid)
-        gate_note(g, CHECK_HOME, VERDICT_REFUSE, a->home, "%s", r < 0 ? strerror(-r) : !S_ISDIR(st.st_mode) ? "not a directory" : "owned by another");
+        gate_note(g, CHECK_HOME, VERDICT_REFUSE, a->home, "%s",
+                  r < 0                  ? strerror(-r)
+                  : !S_ISDIR(st.st_mode) ? "not a directory"
+                                         : "owned by another");
     else
         gate_note(g, CHECK_HOME, VERDICT_PASS, a->home, "owned by %s", a->user);
 }
@@ -101,13 +106,17 @@ static void explain_unreadable(struct gate *g, const char *path)
         *p = '\0';
         OWNED(fd_closep) int fd = fd_open(g->root, dir, O_PATH, 0);
         if (fd >= 0 && faccessat(fd, "", kept ? X_OK : R_OK | X_OK, AT_EACCESS | AT_EMPTY_PATH) < 0) {
-            int has = acl_group_has(fd, (gid_t)g->config->gid, kept ? ACL_RIGHT_X : ACL_RIGHT_RX, false, &masked);
+            int has =
+                acl_group_has(fd, (gid_t)g->config->gid, kept ? ACL_RIGHT_X : ACL_RIGHT_RX, false, &masked);
             gate_note(g, CHECK_HOME_CODE, VERDICT_WARN, path, "%s keeps the service out: %s", dir,
-                      masked ? "the ACL has its entry, and the mask takes it away" : has < 0 ? "its ACL cannot be read" : "no ACL entry for its group");
+                      masked    ? "the ACL has its entry, and the mask takes it away"
+                      : has < 0 ? "its ACL cannot be read"
+                                : "no ACL entry for its group");
             return;
         }
         if (fd < 0 || kept == '\0') {
-            gate_note(g, CHECK_HOME_CODE, VERDICT_WARN, path, "%s: %s", dir, fd < 0 ? strerror(-fd) : "it cannot be listed");
+            gate_note(g, CHECK_HOME_CODE, VERDICT_WARN, path, "%s: %s", dir,
+                      fd < 0 ? strerror(-fd) : "it cannot be listed");
             return;
         }
         *p = kept;

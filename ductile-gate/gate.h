@@ -1,5 +1,5 @@
-// ductile-gate: may the gateway start? Facts in, findings out; the wall is tried, not assumed. Runs as the service user
-// with the two capabilities, exactly as the warden will.
+// ductile-gate: may the gateway start? Facts in, findings out; the wall is tried, not assumed. Runs as the
+// service user with the two capabilities, exactly as the warden will.
 #pragma once
 #include "config.h"
 #include "layout.h"
@@ -36,8 +36,8 @@ struct probe_result {
     unsigned probe; // row of probes.def
     unsigned identity;
     enum cell cell;
-    int error;         // errno of the attempt
-    bool control;      // the harmless twin succeeded
+    int error;    // errno of the attempt
+    bool control; // the harmless twin succeeded
     char target[160];
 };
 
@@ -62,8 +62,9 @@ struct gate {
 };
 
 // Notes a finding. A PASS of the same check and another subject is noted once each.
-__attribute__((format(printf, 5, 6))) void gate_note(struct gate *g, enum check_id check, enum verdict verdict,
-                                                     const char *subject, const char *evidence, ...);
+__attribute__((format(printf, 5, 6))) void gate_note(struct gate *g, enum check_id check,
+                                                     enum verdict verdict, const char *subject,
+                                                     const char *evidence, ...);
 enum verdict gate_outcome(const struct gate *g);
 
 // decide.c: the boot table, kernel facts and what the config alone shows.
@@ -82,7 +83,8 @@ struct probe_row {
     bool must, brief;
 };
 const struct probe_row *probe_row(unsigned probe);
-// Tries the wall as every identity; all: the long form too. Results into g, findings where something was climbed.
+// Tries the wall as every identity; all: the long form too. Results into g, findings where something was
+// climbed.
 void run_probes(struct gate *g, bool all);
 
 // report.c

@@ -1,7 +1,7 @@
-// ductile-gate: check (may the gateway start) and prove (try the whole wall). The unit runs `check --boot` before it
-// starts the warden, with the same user and the same two capabilities.
-#include "gate.h"
+// ductile-gate: check (may the gateway start) and prove (try the whole wall). The unit runs `check --boot`
+// before it starts the warden, with the same user and the same two capabilities.
 #include "fd.h"
+#include "gate.h"
 #include "log.h"
 #include "privs.h"
 #include "wall.h"
@@ -23,7 +23,7 @@ static int open_gate(const struct opts *o, struct gate *g, struct refusal *refus
     if (!g->config->resolved) {
         refuse(refusal, REFUSE_IDS, "the accounts of %s have no ids yet", g->config->path);
         refuse_why(refusal, "there is no %s/accounts.lock.yaml", g->config->dir);
-        return refuse_todo(refusal, "ductile-install apply");
+        return refuse_remedy(refusal, "ductile-install apply");
     }
     return lock_load(g->root, g->config, &g->lock, refusal);
 }
@@ -36,12 +36,13 @@ static int become_service(struct gate *g, struct refusal *refusal)
 
     if (geteuid() != 0 || c->unconfined)
         return 0;
-    r = c->posture == POSTURE_UNCONFINED ? privs_become((uid_t)c->uid, (gid_t)c->gid) : privs_shed((uid_t)c->uid, (gid_t)c->gid);
+    r = c->posture == POSTURE_UNCONFINED ? privs_become((uid_t)c->uid, (gid_t)c->gid)
+                                         : privs_shed((uid_t)c->uid, (gid_t)c->gid);
     if (r == 0)
         return 0;
     refuse(refusal, REFUSE_RUN_POSTURE, "becoming %s", c->user);
     refuse_why(refusal, "%s", strerror(-r));
-    return refuse_todo(refusal, "ductile-install apply");
+    return refuse_remedy(refusal, "ductile-install apply");
 }
 
 // The warden's own filter, so that probes meet exactly what plugins meet.
@@ -52,9 +53,9 @@ static int enter_wall(struct gate *g)
     if (!g->enforce)
         return 0;
     if (!privs_broken(BREAK_KEEPGROUPS) && setgroups(0, NULL) < 0)
-        return -errno;
+        return err_last();
     if (!privs_broken(BREAK_NONNP) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
+        return err_last();
     int r = wall_filter_config(&filter, g->config);
     return r < 0 ? r : wall_filter_load(&filter);
 }
@@ -77,7 +78,8 @@ static int decide(const struct opts *o, struct gate *g, bool all)
     check_posture(g);
     int r = enter_wall(g);
     if (r < 0)
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_REFUSE, "seccomp", "the warden's filter cannot be loaded: %s", strerror(-r));
+        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_REFUSE, "seccomp",
+                  "the warden's filter cannot be loaded: %s", strerror(-r));
     check_kernel(g);
     check_floor(g);
     check_homes(g);
@@ -95,8 +97,11 @@ static int decide(const struct opts *o, struct gate *g, bool all)
         if (all)
             report_matrix(g);
         if (!opt_given(o, OPT_QUIET) || outcome == VERDICT_REFUSE)
-            log_plain(outcome == VERDICT_REFUSE ? LOG_LEVEL_ERR : LOG_LEVEL_INFO, "%s: posture %s, %zu checks, %zu attempts to climb the wall",
-                      outcome == VERDICT_REFUSE ? "REFUSED" : outcome == VERDICT_PASS ? "pass" : "pass, with warnings",
+            log_plain(outcome == VERDICT_REFUSE ? LOG_LEVEL_ERR : LOG_LEVEL_INFO,
+                      "%s: posture %s, %zu checks, %zu attempts to climb the wall",
+                      outcome == VERDICT_REFUSE ? "REFUSED"
+                      : outcome == VERDICT_PASS ? "pass"
+                                                : "pass, with warnings",
                       posture_name(g->config->posture), g->n_findings, g->n_results);
     }
     return outcome != VERDICT_REFUSE ? EXITCODE_OK : boot ? EXITCODE_CONFIG : EXITCODE_FINDING;
@@ -130,14 +135,26 @@ static int verb_prove(const struct opts *o)
 }
 
 static const struct opt_verb verbs[] = {
-    {.name = "check", .args = "", .options = OPT_BIT(BOOT), .summary = "may the gateway start",
-     .detail = "Capability and accounts, the filesystem floor, homes, doors, locks, and the short form of the probes. Changes "
-               "nothing. Run by root it first becomes the service user with the two capabilities.",
-     .example = "ductile-gate check -v", .exits = "1 77", .run = verb_check},
-    {.name = "prove", .args = "", .options = 0, .summary = "try to climb the wall, all of it, and print the matrix",
-     .detail = "For each account: drop as the warden does, then attempt everything in probes.def. A cell is denied only "
-               "with the right errno and a twin on which the same attempt succeeded.",
-     .example = "ductile-gate prove", .exits = "1 77", .run = verb_prove},
+    {.name = "check",
+     .args = "",
+     .options = OPT_BIT(BOOT),
+     .summary = "may the gateway start",
+     .detail =
+         "Capability and accounts, the filesystem floor, homes, doors, locks, and the short form of the probes. Changes "
+         "nothing. Run by root it first becomes the service user with the two capabilities.",
+     .example = "ductile-gate check -v",
+     .exits = "1 77",
+     .run = verb_check},
+    {.name = "prove",
+     .args = "",
+     .options = 0,
+     .summary = "try to climb the wall, all of it, and print the matrix",
+     .detail =
+         "For each account: drop as the warden does, then attempt everything in probes.def. A cell is denied only "
+         "with the right errno and a twin on which the same attempt succeeded.",
+     .example = "ductile-gate prove",
+     .exits = "1 77",
+     .run = verb_prove},
 };
 
 int main(int argc, char **argv)
@@ -145,7 +162,8 @@ int main(int argc, char **argv)
     static const struct opt_program program = {
         .name = "ductile-gate",
         .summary = "decide whether the gateway may start, and prove its wall by trying to climb it",
-        .detail = "Run by the unit before the warden (check --boot: exit 78 for every refusal), and by you at any time.",
+        .detail =
+            "Run by the unit before the warden (check --boot: exit 78 for every refusal), and by you at any time.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),
     };

@@ -1,9 +1,9 @@
-// Trying to climb the wall. For each identity a child drops exactly as the warden's children do, by the same function;
-// every attempt then runs in a child of its own, with its control: the same thing done to a harmless twin, which must
-// succeed. A denial without a control that succeeded proves nothing.
-#include "gate.h"
+// Trying to climb the wall. For each identity a child drops exactly as the warden's children do, by the same
+// function; every attempt then runs in a child of its own, with its control: the same thing done to a
+// harmless twin, which must succeed. A denial without a control that succeeded proves nothing.
 #include "attempts.h"
 #include "fd.h"
+#include "gate.h"
 #include "log.h"
 #include "privs.h"
 #include "wall.h"
@@ -19,7 +19,7 @@
 enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED };
 enum probe_id {
 #define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
-#define WORKS(id, word, who, form, attempt, target, what)         PROBE_##id,
+#define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
 #include "probes.def"
 #undef PROBE
 #undef WORKS
@@ -36,7 +36,7 @@ static const struct row {
 #define LONG  false
 #define PROBE(id, word, who, form, attempt, target, layer, what)                                             \
     [PROBE_##id] = {{word, layer, what, false, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
-#define WORKS(id, word, who, form, attempt, target, what)                                                     \
+#define WORKS(id, word, who, form, attempt, target, what)                                                    \
     [PROBE_##id] = {{word, "", what, true, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
 #include "probes.def"
 #undef PROBE
@@ -50,7 +50,7 @@ const struct probe_row *probe_row(unsigned probe)
     return probe < PROBE_COUNT_ ? &rows[probe].shown : NULL;
 }
 
-// ---- twins and the real ones --------------------------------------------------------------------------------------
+// ---- twins and the real ones --------------------------------------------------------------------
 
 struct actors {
     pid_t warden, bus, sibling;
@@ -89,7 +89,8 @@ static void end_twin(pid_t pid, int64_t uid)
     // It has another uid, and we may not signal it: a helper that is that uid may.
     pid_t helper = fork();
     if (helper == 0)
-        _exit((uid < 0 || setresuid((uid_t)-1, (uid_t)uid, (uid_t)-1) == 0) && kill(pid, SIGKILL) == 0 ? 0 : 1);
+        _exit((uid < 0 || setresuid((uid_t)-1, (uid_t)uid, (uid_t)-1) == 0) && kill(pid, SIGKILL) == 0 ? 0
+                                                                                                       : 1);
     if (helper > 0)
         waitpid(helper, NULL, 0);
     waitpid(pid, NULL, 0);
@@ -105,9 +106,11 @@ static void find_gateway(const struct gate *g, struct actors *a)
     const char *slash = strrchr(g->config->api_socket, '/');
 
     snprintf(path, sizeof(path), "%.*s/lock", (int)(slash - g->config->api_socket), g->config->api_socket);
-    if (fd_read_file(g->root, path, 256, &text, &len) < 0 || sscanf(text, "warden %d\nbus %d", &warden, &bus) != 2)
+    if (fd_read_file(g->root, path, 256, &text, &len) < 0 ||
+        sscanf(text, "warden %d\nbus %d", &warden, &bus) != 2)
         return;
-    if (warden > 1 && bus > 1 && (kill(warden, 0) == 0 || errno == EPERM) && (kill(bus, 0) == 0 || errno == EPERM)) {
+    if (warden > 1 && bus > 1 && (kill(warden, 0) == 0 || errno == EPERM) &&
+        (kill(bus, 0) == 0 || errno == EPERM)) {
         a->warden = warden;
         a->bus = bus;
     }
@@ -132,7 +135,7 @@ static void end_actors(struct gate *g, struct actors *a, const struct account_co
     end_twin(a->twins[2], account ? account->uid : -1);
 }
 
-// ---- targets ------------------------------------------------------------------------------------------------------
+// ---- targets ------------------------------------------------------------------------------------
 
 struct trial {
     struct gate *gate;
@@ -164,7 +167,8 @@ static void one(struct trial *t, unsigned probe, const struct attempt_target *ta
         _exit(1);
 }
 
-__attribute__((format(printf, 3, 4))) static void on_path(struct trial *t, unsigned probe, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void on_path(struct trial *t, unsigned probe, const char *format,
+                                                          ...)
 {
     struct attempt_target target = {0};
     va_list ap;
@@ -216,7 +220,8 @@ static void on_home_code(struct trial *t, unsigned probe)
 
     for (size_t i = 0; i < c->plugin_roots.n; i++)
         for (size_t j = 0; j < c->accounts.n; j++)
-            if (c->accounts.list[j].home && str_path_within(c->plugin_roots.list[i], c->accounts.list[j].home))
+            if (c->accounts.list[j].home &&
+                str_path_within(c->plugin_roots.list[i], c->accounts.list[j].home))
                 on_path(t, probe, "%s", c->plugin_roots.list[i]);
 }
 
@@ -246,13 +251,15 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_PID_BUS: on_pid(t, probe, t->actors->bus, "bus"); break;
     case TARGET_PID_SIBLING: on_pid(t, probe, t->actors->sibling, "sibling"); break;
     case TARGET_OWN_STATE:
-    case TARGET_OWN_HOME: on_path(t, probe, "%s", self && self->home ? self->home : self ? self->state_dir : "/"); break;
+    case TARGET_OWN_HOME:
+        on_path(t, probe, "%s", self && self->home ? self->home : self ? self->state_dir : "/");
+        break;
     case TARGET_TMP: on_path(t, probe, "/tmp"); break;
     case TARGET_NOTHING: on_id(t, probe, 0, ""); break;
     }
 }
 
-// ---- one identity ---------------------------------------------------------------------------------------------------
+// ---- one identity -------------------------------------------------------------------------------
 
 static bool concerns(const struct row *row, const struct identity *id)
 {
@@ -280,7 +287,9 @@ static struct privs_plan plan_for(const struct gate *g, const struct account_con
         .fd_err = -1,
         .cgroup_fd = -1,
         .landlock_fd = landlock,
-        .cwd = !a ? "/" : a->home ? a->home : a->state_dir,
+        .cwd = !a        ? "/"
+               : a->home ? a->home
+                         : a->state_dir,
         .make_tmp = a && !a->home,
     };
 }
@@ -291,12 +300,15 @@ static void run_identity(struct trial *t)
     const struct account_config *a = t->gate->identities[t->identity].account;
     struct privs_record record = {0};
     uint32_t layers;
-    int landlock = a && !privs_broken(BREAK_NOLANDLOCK) ? wall_landlock_build((enum landlock_level)a->landlock, a->state_dir, &layers) : -1;
+    int landlock = a && !privs_broken(BREAK_NOLANDLOCK)
+                       ? wall_landlock_build((enum landlock_level)a->landlock, a->state_dir, &layers)
+                       : -1;
     const struct privs_plan plan = plan_for(t->gate, a, landlock);
 
     if (privs_drop(&plan, &record) < 0) {
         struct probe_result r = {.probe = PROBE_COUNT_, .identity = t->identity, .error = -record.error};
-        snprintf(r.target, sizeof(r.target), "stage %s: %s", privs_stage_name((enum privs_stage)record.stage), plan.cwd);
+        snprintf(r.target, sizeof(r.target), "stage %s: %s", privs_stage_name((enum privs_stage)record.stage),
+                 plan.cwd);
         _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);
     }
     try_all(t);
@@ -308,7 +320,8 @@ static void note_result(struct gate *g, const struct probe_result *r)
     const struct identity *id = &g->identities[r->identity];
 
     if (r->probe == PROBE_COUNT_) {
-        gate_note(g, CHECK_REACH, VERDICT_REFUSE, id->name, "the drop failed at %s (%s)", r->target, errno_name(r->error));
+        gate_note(g, CHECK_REACH, VERDICT_REFUSE, id->name, "the drop failed at %s (%s)", r->target,
+                  errno_name(r->error));
         return;
     }
     struct probe_result *list = reallocarray(g->results, g->n_results + 1, sizeof(*list));
@@ -327,9 +340,11 @@ static void note_result(struct gate *g, const struct probe_result *r)
     else if (!row->must && r->cell == CELL_ALLOWED)
         gate_note(g, CHECK_PROBE, VERDICT_REFUSE, id->name, "ALLOWED: %s %s", row->what, r->target);
     else if (!row->must && (r->cell == CELL_UNPROVEN && r->error != ENOENT))
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: neither denied nor allowed (%s)", row->what, r->target, error);
+        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: neither denied nor allowed (%s)",
+                  row->what, r->target, error);
     else if (!r->control)
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: %s, but so was the twin", row->what, r->target, error);
+        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: %s, but so was the twin",
+                  row->what, r->target, error);
 }
 
 static void collect(struct gate *g, int fd, unsigned identity)
@@ -341,9 +356,11 @@ static void collect(struct gate *g, int fd, unsigned identity)
         if (r.identity == identity && r.probe <= PROBE_COUNT_)
             note_result(g, &r);
     if (g->n_results > before)
-        gate_note(g, CHECK_PROBE, VERDICT_PASS, g->identities[identity].name, "%zu attempts", g->n_results - before);
+        gate_note(g, CHECK_PROBE, VERDICT_PASS, g->identities[identity].name, "%zu attempts",
+                  g->n_results - before);
     else
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, g->identities[identity].name, "no attempt was made");
+        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, g->identities[identity].name,
+                  "no attempt was made");
 }
 
 static void try_identity(struct gate *g, unsigned identity, bool all)
@@ -378,9 +395,14 @@ void run_probes(struct gate *g, bool all)
     size_t n = g->enforce ? g->config->accounts.n : 1;
 
     g->identities = calloc(MAX(n, (size_t)1), sizeof(*g->identities));
-    for (size_t i = 0; g->identities && i < n; i++) {
+    if (!g->identities) {
+        g->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
         const struct account_config *a = g->enforce ? &g->config->accounts.list[i] : NULL;
-        g->identities[g->n_identities++] = (struct identity){a ? a->name : "unconfined", a ? a->mode : MODE_UNCONFINED, a};
+        g->identities[g->n_identities++] =
+            (struct identity){a ? a->name : "unconfined", a ? a->mode : MODE_UNCONFINED, a};
     }
     for (unsigned i = 0; i < g->n_identities; i++)
         try_identity(g, i, all);

@@ -8,16 +8,17 @@
 static void print_refusal(const struct finding *f)
 {
     const struct check_row *row = &check_rows[f->check];
-    char todo[512];
+    char remedy[512];
 
     // The remedy is a row of our own table; its one %s is the subject.
     const char *mark = strstr(row->remedy, "%s");
-    snprintf(todo, sizeof(todo), "%.*s%s%s", mark ? (int)(mark - row->remedy) : (int)strlen(row->remedy), row->remedy,
-             mark ? f->subject : "", mark ? mark + 2 : "");
+    snprintf(remedy, sizeof(remedy), "%.*s%s%s", mark ? (int)(mark - row->remedy) : (int)strlen(row->remedy),
+             row->remedy, mark ? f->subject : "", mark ? mark + 2 : "");
     enum log_level level = f->verdict == VERDICT_REFUSE ? LOG_LEVEL_ERR : LOG_LEVEL_WARN;
-    log_plain(level, "%s %s: %s: %s", f->verdict == VERDICT_REFUSE ? "refused" : verdict_name(f->verdict), row->id, row->bad, f->subject);
+    log_plain(level, "%s %s: %s: %s", f->verdict == VERDICT_REFUSE ? "refused" : verdict_name(f->verdict),
+              row->id, row->bad, f->subject);
     log_plain(level, "  why: %s", f->evidence);
-    log_plain(level, "  do:  %s", todo);
+    log_plain(level, "  do:  %s", remedy);
 }
 
 void report_findings(const struct gate *g, bool all)
@@ -28,7 +29,8 @@ void report_findings(const struct gate *g, bool all)
                 print_refusal(&g->findings[i]);
     for (size_t i = 0; all && i < g->n_findings; i++)
         if (g->findings[i].verdict == VERDICT_PASS)
-            printf("pass      %-16s %-44s %s\n", check_rows[g->findings[i].check].id, g->findings[i].subject, g->findings[i].evidence);
+            printf("pass      %-16s %-44s %s\n", check_rows[g->findings[i].check].id, g->findings[i].subject,
+                   g->findings[i].evidence);
 }
 
 // The cell of a probe and identity: the worst of its targets.
@@ -133,7 +135,7 @@ void report_json(const struct gate *g, const char *verb, enum verdict outcome)
     puts(text ? text : "{}");
 }
 
-// ---- ledger -------------------------------------------------------------------------------------------------------
+// ---- ledger -------------------------------------------------------------------------------------
 
 struct ledger_row {
     const struct gate *gate;
@@ -145,22 +147,30 @@ static int write_run(struct ledger *l, void *arg)
 {
     const struct ledger_row *row = arg;
     const struct gate *g = row->gate;
-    const char *outcome = row->outcome == VERDICT_REFUSE ? "refuse" : row->outcome == VERDICT_PASS ? "pass" : "warn";
+    const char *outcome = row->outcome == VERDICT_REFUSE ? "refuse"
+                          : row->outcome == VERDICT_PASS ? "pass"
+                                                         : "warn";
     char detail[160];
     int64_t run;
     int r = ledger_begin(l);
 
     if (r == 0)
-        r = ledger_run(l, &run, "INSERT INTO gate_run(at_ms, verb, posture, outcome, checks, probes) VALUES(?,?,?,?,?,?)", "isssii",
-                       ledger_now_ms(), row->verb, posture_name(g->config->posture), outcome, (int64_t)g->n_findings, (int64_t)g->n_results);
+        r = ledger_run(
+            l, &run,
+            "INSERT INTO gate_run(at_ms, verb, posture, outcome, checks, probes) VALUES(?,?,?,?,?,?)",
+            "isssii", ledger_now_ms(), row->verb, posture_name(g->config->posture), outcome,
+            (int64_t)g->n_findings, (int64_t)g->n_results);
     for (size_t i = 0; r == 0 && i < g->n_findings; i++)
         if (g->findings[i].verdict != VERDICT_PASS)
-            r = ledger_run(l, NULL, "INSERT INTO gate_finding(run, id, verdict, subject, evidence) VALUES(?,?,?,?,?)", "issss", run,
-                           check_rows[g->findings[i].check].id, verdict_name(g->findings[i].verdict), g->findings[i].subject,
-                           g->findings[i].evidence);
-    snprintf(detail, sizeof(detail), "{\"outcome\":\"%s\",\"posture\":\"%s\",\"probes\":%zu}", outcome, posture_name(g->config->posture), g->n_results);
+            r = ledger_run(
+                l, NULL, "INSERT INTO gate_finding(run, id, verdict, subject, evidence) VALUES(?,?,?,?,?)",
+                "issss", run, check_rows[g->findings[i].check].id, verdict_name(g->findings[i].verdict),
+                g->findings[i].subject, g->findings[i].evidence);
+    snprintf(detail, sizeof(detail), "{\"outcome\":\"%s\",\"posture\":\"%s\",\"probes\":%zu}", outcome,
+             posture_name(g->config->posture), g->n_results);
     if (r == 0)
-        r = ledger_audit(l, "ductile-gate", (uid_t)g->config->uid, AUDIT_GATE_DECIDED, row->verb, detail, NULL);
+        r = ledger_audit(l, "ductile-gate", (uid_t)g->config->uid, AUDIT_GATE_DECIDED, row->verb, detail,
+                         NULL);
     return r == 0 ? ledger_commit(l) : r;
 }
 

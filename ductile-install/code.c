@@ -1,8 +1,8 @@
-// Plugin code: finding it, holding it against the rules, copying it. What lies in a home is read as the service user,
-// never as root: whatever a link or a swapped directory points at, it is no more than the service may read anyway,
-// and its content must still be what the list says.
-#include "install.h"
+// Plugin code: finding it, holding it against the rules, copying it. What lies in a home is read as the
+// service user, never as root: whatever a link or a swapped directory points at, it is no more than the
+// service may read anyway, and its content must still be what the list says.
 #include "fd.h"
+#include "install.h"
 #include "manifest.h"
 #include "privs.h"
 #include "tree.h"
@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int bad(struct refusal *refusal, const char *dir, const char *todo, const char *why)
+static int bad(struct refusal *refusal, const char *dir, const char *remedy, const char *why)
 {
     refuse(refusal, REFUSE_PLUGIN_BAD, "the plugin in %s", dir);
     refuse_why(refusal, "%s", why);
-    return refuse_todo(refusal, "%s", todo);
+    refuse_remedy(refusal, "%s", remedy);
+    return -ECANCELED;
 }
 
 // Root becomes the reader for the time of an open; others are who they are.
@@ -39,7 +40,11 @@ static int open_dir(const struct code *c, struct refusal *refusal)
     char why[160];
     snprintf(why, sizeof(why), "it cannot be opened: %s (%s)%s", strerror(-fd), errno_name(-fd),
              fd == -EACCES ? "; the service reads a home through the ACL of its group" : "");
-    return bad(refusal, c->dir, fd == -EACCES ? "ductile-install apply" : fd == -ELOOP ? "use a path without symbolic links" : "name a directory that is there", why);
+    return bad(refusal, c->dir,
+               fd == -EACCES  ? "ductile-install apply"
+               : fd == -ELOOP ? "use a path without symbolic links"
+                              : "name a directory that is there",
+               why);
 }
 
 static int read_manifest(int dir, const char *shown, struct manifest *ret, struct refusal *refusal)
@@ -52,29 +57,37 @@ static int read_manifest(int dir, const char *shown, struct manifest *ret, struc
     snprintf(path, sizeof(path), "%s/manifest.yaml", shown);
     if (r == 0)
         return manifest_parse(path, text, len, ret, refusal);
-    return bad(refusal, shown, "write one; share/plugins/_template shows how", r == -ENOENT ? "it has no manifest.yaml" : strerror(-r));
+    return bad(refusal, shown, "write one; share/plugins/_template shows how",
+               r == -ENOENT ? "it has no manifest.yaml" : strerror(-r));
 }
 
-static int check_rules(const char *dir, const struct tree *tree, const struct manifest *m, struct refusal *refusal)
+static int check_rules(const char *dir, const struct tree *tree, const struct manifest *m,
+                       struct refusal *refusal)
 {
     char why[LIMIT_PATH + 128];
     enum tree_kind kind = 0;
 
     for (size_t i = 0; i < tree->n; i++) {
         if (tree->list[i].loose) {
-            snprintf(why, sizeof(why), "%.900s may be written by its group or by others", tree->list[i].path[0] ? tree->list[i].path : dir);
+            snprintf(why, sizeof(why), "%.900s may be written by its group or by others",
+                     tree->list[i].path[0] ? tree->list[i].path : dir);
             return bad(refusal, dir, "chmod -R go-w it", why);
         }
         if (str_eq(tree->list[i].path, m->entrypoint))
             kind = tree->list[i].kind;
     }
-    snprintf(why, sizeof(why), "its entrypoint %.900s %s", m->entrypoint, kind == TREE_FILE ? "is not executable" : "is not a file in it");
-    return kind == TREE_EXEC ? 0 : bad(refusal, dir, kind == TREE_FILE ? "chmod 0755 it" : "mend entrypoint: in manifest.yaml", why);
+    snprintf(why, sizeof(why), "its entrypoint %.900s %s", m->entrypoint,
+             kind == TREE_FILE ? "is not executable" : "is not a file in it");
+    return kind == TREE_EXEC
+               ? 0
+               : bad(refusal, dir, kind == TREE_FILE ? "chmod 0755 it" : "mend entrypoint: in manifest.yaml",
+                     why);
 }
 
-int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_manifest, struct refusal *refusal)
+int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_manifest,
+              struct refusal *refusal)
 {
-    struct tree_error error;
+    struct tree_error error = {0};
     struct tree tree = {0};
     struct manifest manifest = {0};
     const char *dir = c->dir;
@@ -87,7 +100,10 @@ int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_
     if (r < 0 && r != -ECANCELED) {
         snprintf(why, sizeof(why), "%s: %s%s%s", error.why, error.path, error.error != -EPERM ? ": " : "",
                  error.error != -EPERM ? strerror(-error.error) : "");
-        bad(refusal, dir, error.error == -EACCES ? "ductile-install apply (it sets the ACL anew), or chmod it" : "take it out of the plugin", why);
+        bad(refusal, dir,
+            error.error == -EACCES ? "ductile-install apply (it sets the ACL anew), or chmod it"
+                                   : "take it out of the plugin",
+            why);
         r = -ECANCELED;
     }
     if (r == 0)
@@ -105,7 +121,7 @@ int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_
     return 0;
 }
 
-// ---- copying ----------------------------------------------------------------------------------------------------
+// ---- copying ------------------------------------------------------------------------------------
 
 static int copy_file(int from, int to, const struct tree_entry *e, const struct code *c)
 {
@@ -126,7 +142,7 @@ static int copy_file(int from, int to, const struct tree_entry *e, const struct 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            r = n < 0 ? -errno : 0;
+            r = n < 0 ? err_last() : 0;
             break;
         }
         crypto_generichash_update(&state, chunk, (size_t)n);
@@ -138,16 +154,16 @@ static int copy_file(int from, int to, const struct tree_entry *e, const struct 
     if (r == 0 && memcmp(hash, e->hash, sizeof(hash)) != 0)
         r = -ESTALE; // changed since it was read
     if (r == 0 && (fchmod(out, e->kind == TREE_EXEC ? 0755 : 0644) < 0 || fsync(out) < 0))
-        r = -errno;
+        r = err_last();
     return r;
 }
 
 static int copy_entry(int from, int to, const struct tree_entry *e, const struct code *c)
 {
     if (e->kind == TREE_DIR)
-        return e->path[0] == '\0' ? 0 : mkdirat(to, e->path, 0755) < 0 ? -errno : 0;
+        return e->path[0] == '\0' ? 0 : mkdirat(to, e->path, 0755) < 0 ? err_last() : 0;
     if (e->kind == TREE_LINK)
-        return symlinkat(e->target, to, e->path) < 0 ? -errno : 0;
+        return symlinkat(e->target, to, e->path) < 0 ? err_last() : 0;
     return copy_file(from, to, e, c);
 }
 
@@ -158,17 +174,20 @@ static int remove_tree(int parent, const char *name)
     size_t n = 0;
     OWNED(fd_closep) int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
+    if (dir < 0 && errno == ENOTDIR)
+        return unlinkat(parent, name, 0) < 0 ? err_last() : 0;
     if (dir < 0)
-        return errno == ENOENT ? 0 : errno == ENOTDIR ? (unlinkat(parent, name, 0) < 0 ? -errno : 0) : -errno;
+        return errno == ENOENT ? 0 : err_last();
     int r = fd_list(dir, &names, &n);
     for (size_t i = 0; r == 0 && i < n; i++)
         if (unlinkat(dir, names[i], 0) < 0)
-            r = errno == EISDIR ? remove_tree(dir, names[i]) : -errno;
+            r = errno == EISDIR ? remove_tree(dir, names[i]) : err_last();
     fd_list_free(names, n);
-    return r < 0 ? r : unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+    return r < 0 ? r : unlinkat(parent, name, AT_REMOVEDIR) < 0 ? err_last() : 0;
 }
 
-static int copy_all(int from, int to, const struct tree *tree, const struct code *c, char where[static LIMIT_PATH])
+static int copy_all(int from, int to, const struct tree *tree, const struct code *c,
+                    char where[static LIMIT_PATH])
 {
     struct tree copy = {0};
     struct tree_error error;
@@ -195,26 +214,28 @@ static int copy_into(int parent, const char *name, int from, const struct tree *
     snprintf(old, sizeof(old), ".%.200s.old", name);
     int r = remove_tree(parent, temp); // of an interrupted run
     if (r == 0 && mkdirat(parent, temp, 0700) < 0)
-        r = -errno;
-    OWNED(fd_closep) int to = r < 0 ? r : openat(parent, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        r = err_last();
+    OWNED(fd_closep)
+    int to = r < 0 ? r : openat(parent, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (to < 0)
-        return r < 0 ? r : -errno;
+        return r < 0 ? r : err_last();
     r = copy_all(from, to, tree, c, where);
     if (r == 0 && fchmod(to, 0755) < 0)
-        r = -errno;
+        r = err_last();
     // The old one, where there is one, steps aside first: a directory cannot be renamed over a full one.
     if (r == 0)
         r = remove_tree(parent, old);
     if (r == 0 && renameat(parent, name, parent, old) < 0 && errno != ENOENT)
-        r = -errno;
+        r = err_last();
     if (r == 0 && renameat(parent, temp, parent, name) < 0)
-        r = -errno;
+        r = err_last();
     int e = remove_tree(parent, r < 0 ? temp : old);
     OWNED(fd_closep) int real = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return r < 0 ? r : e < 0 ? e : fsync(real) < 0 ? -errno : 0;
+    return r < 0 ? r : e < 0 ? e : fsync(real) < 0 ? err_last() : 0;
 }
 
-int code_copy(struct host *h, const struct code *from, const struct tree *tree, const char *target, struct refusal *refusal)
+int code_copy(struct host *h, const struct code *from, const struct tree *tree, const char *target,
+              struct refusal *refusal)
 {
     char where[LIMIT_PATH] = "", why[2 * LIMIT_PATH];
     const char *name;
@@ -230,11 +251,13 @@ int code_copy(struct host *h, const struct code *from, const struct tree *tree, 
     umask(old);
     if (r == 0)
         return 0;
-    snprintf(why, sizeof(why), "%s%s%s", r == -ESTALE ? "it changed while it was copied" : strerror(-r), where[0] ? ": " : "", where);
-    return bad(refusal, from->dir, r == -ESTALE ? "try again when nobody writes to it" : "make room, then try again", why);
+    snprintf(why, sizeof(why), "%s%s%s", r == -ESTALE ? "it changed while it was copied" : strerror(-r),
+             where[0] ? ": " : "", where);
+    return bad(refusal, from->dir,
+               r == -ESTALE ? "try again when nobody writes to it" : "make room, then try again", why);
 }
 
-// ---- finding ----------------------------------------------------------------------------------------------------
+// ---- finding ------------------------------------------------------------------------------------
 
 int plugin_find(struct host *h, const char *name, struct found_plugin *ret, struct refusal *refusal)
 {
@@ -257,5 +280,5 @@ int plugin_find(struct host *h, const char *name, struct found_plugin *ret, stru
     OWNED(freep) char *roots = sb_finish(&sb);
     refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "the plugin \"%.80s\"", name);
     refuse_why(refusal, "no directory of that name in %s", roots ? roots : "plugin_roots");
-    return refuse_todo(refusal, "ductile plugin add DIRECTORY, or put it into a plugin root");
+    return refuse_remedy(refusal, "ductile plugin add DIRECTORY, or put it into a plugin root");
 }

@@ -1,6 +1,6 @@
 // Who exists: /etc/passwd and /etc/group of the tree that is worked on.
-#include "install.h"
 #include "fd.h"
+#include "install.h"
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ static int read_users(FILE *f, struct facts *facts)
             return -ENOMEM;
         facts->users = list;
         struct host_user *u = &list[facts->n_users++];
-        *u = (struct host_user){strdup(p->pw_name), strdup(p->pw_dir), strdup(p->pw_shell), p->pw_uid, p->pw_gid};
+        *u = (struct host_user){strdup(p->pw_name), strdup(p->pw_dir), strdup(p->pw_shell), p->pw_uid,
+                                p->pw_gid};
         if (!u->name || !u->home || !u->shell)
             return -ENOMEM;
     }

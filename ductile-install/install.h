@@ -1,12 +1,13 @@
-// ductile-install: make the host look as the config says. Decide, then do: facts -> a list of actions -> print it
-// (plan) or execute it (apply). What was done is recorded in a root-owned manifest; the ledger gets a copy.
+// ductile-install: make the host look as the config says. Decide, then do: facts -> a list of actions ->
+// print it (plan) or execute it (apply). What was done is recorded in a root-owned manifest; the ledger gets
+// a copy.
 #pragma once
 #include "config.h"
 #include "layout.h"
 #include "opt.h"
 #include "str.h"
 
-// ---- facts.c: who exists ----------------------------------------------------------------------------------
+// ---- facts.c: who exists ------------------------------------------------------------------------
 
 struct host_user {
     char *name, *home, *shell;
@@ -33,7 +34,7 @@ const struct host_user *facts_uid(const struct facts *facts, uid_t uid);
 const struct host_group *facts_group(const struct facts *facts, const char *name);
 const struct host_group *facts_gid(const struct facts *facts, gid_t gid);
 
-// ---- plan.c -----------------------------------------------------------------------------------------------
+// ---- plan.c -------------------------------------------------------------------------------------
 
 enum action_kind {
     ACTION_FILE,   // write a generated file
@@ -67,14 +68,15 @@ struct host {
     struct config *config;
 };
 
-// Everything that differs from what the config says. users_only: the part that must be done before ids are known.
+// Everything that differs from what the config says. users_only: the part that must be done before ids are
+// known.
 MUST int plan_build(struct host *host, bool users_only, struct plan *ret, struct refusal *refusal);
 void plan_free(struct plan *plan);
 MUST int plan_add(struct plan *plan, struct action *action); // takes its strings over
 // Executes one action. -ECANCELED with a refusal.
 MUST int plan_execute(struct host *host, struct action *action, struct refusal *refusal);
 
-// ---- render.c: generated files ------------------------------------------------------------------------------
+// ---- render.c: generated files ------------------------------------------------------------------
 
 char *render_sysusers(const struct config *config);
 char *render_tmpfiles(const struct config *config);
@@ -82,10 +84,10 @@ char *render_unit(const struct config *config);
 char *render_accounts_lock(const struct config *config);
 char *render_config(enum posture posture, const char *instance, const struct host_user *operator);
 
-// ---- users.c, homes.c ---------------------------------------------------------------------------------------
+// ---- users.c, homes.c ---------------------------------------------------------------------------
 
-// Ids of every user of the config from the facts, into the config. -EAGAIN: some do not exist yet; -ECANCELED: an id or
-// a home contradicts the config.
+// Ids of every user of the config from the facts, into the config. -EAGAIN: some do not exist yet;
+// -ECANCELED: an id or a home contradicts the config.
 MUST int users_resolve(struct host *host, struct refusal *refusal);
 // Runs systemd-sysusers on the fragment and checks what came of it: its exit code is no evidence.
 MUST int users_make(struct host *host, struct refusal *refusal);
@@ -94,20 +96,20 @@ MUST int homes_plan(struct host *host, struct plan *plan, struct refusal *refusa
 // As the home's owner, never as root: no path of his can make root follow it.
 MUST int homes_execute(struct host *host, const struct action *action, struct refusal *refusal);
 
-// ---- record.c -----------------------------------------------------------------------------------------------
+// ---- record.c -----------------------------------------------------------------------------------
 
 // Appends what was done to the manifest of the instance and to the ledger.
 MUST int record_apply(struct host *host, const struct plan *done, struct refusal *refusal);
 
-// ---- plugin.c, code.c ---------------------------------------------------------------------------------------
+// ---- plugin.c, code.c ---------------------------------------------------------------------------
 
 int plugin_add(const struct opts *opts);
 int plugin_lock(const struct opts *opts);
 int plugin_verify(const struct opts *opts);
 
 struct found_plugin {
-    char dir[LIMIT_PATH];  // where it stands
-    const char *root;      // the plugin root it was found in
+    char dir[LIMIT_PATH];              // where it stands
+    const char *root;                  // the plugin root it was found in
     const struct account_config *home; // of a credentialed account whose home holds it, or NULL
 };
 // Finds a plugin by name in the roots, in order. -ECANCELED.
@@ -123,13 +125,14 @@ struct code {
     gid_t gid;
 };
 // Reads code as its reader: tree, manifest and all rules of a plugin. -ECANCELED.
-MUST int code_read(const struct code *code, struct tree *ret_tree, struct manifest *ret_manifest, struct refusal *refusal);
-// Copies code to target in the host's tree, owned by root, not writable by others. What is copied is what the list
-// says, or the copy is refused. -ECANCELED.
+MUST int code_read(const struct code *code, struct tree *ret_tree, struct manifest *ret_manifest,
+                   struct refusal *refusal);
+// Copies code to target in the host's tree, owned by root, not writable by others. What is copied is what the
+// list says, or the copy is refused. -ECANCELED.
 MUST int code_copy(struct host *host, const struct code *from, const struct tree *tree, const char *target,
                    struct refusal *refusal);
 
-// ---- main.c -------------------------------------------------------------------------------------------------
+// ---- main.c -------------------------------------------------------------------------------------
 
 // Loads config, facts and ids for a verb that changes the host. need_root: refuse others. -ECANCELED.
 MUST int host_open(const struct opts *opts, bool need_root, struct host *ret, struct refusal *refusal);

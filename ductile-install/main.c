@@ -1,7 +1,7 @@
-// ductile-install: init, plan, apply, plugin. Runs as root, when the operator sets something up or changes it; never
-// at run time.
-#include "install.h"
+// ductile-install: init, plan, apply, plugin. Runs as root, when the operator sets something up or changes
+// it; never at run time.
 #include "fd.h"
+#include "install.h"
 #include "log.h"
 #include "privs.h"
 #include <sodium.h>
@@ -11,14 +11,16 @@
 
 int host_open(const struct opts *o, bool need_root, struct host *ret, struct refusal *refusal)
 {
-    struct host h = {.root = -1, .root_path = opt_given(o, OPT_ROOT) && !str_eq(o->value[OPT_ROOT], "/") ? o->value[OPT_ROOT] : NULL};
+    struct host h = {
+        .root = -1,
+        .root_path = opt_given(o, OPT_ROOT) && !str_eq(o->value[OPT_ROOT], "/") ? o->value[OPT_ROOT] : NULL};
 
     *ret = h;
     h.root = fd_open_root(h.root_path);
     if (h.root < 0) {
         refuse(refusal, REFUSE_IO, "the system image %s", h.root_path);
         refuse_why(refusal, "%s", strerror(-h.root));
-        return refuse_todo(refusal, "--root DIR");
+        return refuse_remedy(refusal, "--root DIR");
     }
     *ret = h;
     int r = config_load(h.root, o->value[OPT_CONFIG], o->value[OPT_INSTANCE], &ret->config, refusal);
@@ -29,13 +31,13 @@ int host_open(const struct opts *o, bool need_root, struct host *ret, struct ref
     if (need_root && geteuid() != 0 && !own) {
         refuse(refusal, REFUSE_NEEDS_ROOT, "%s %s", o->program->name, o->verb->name);
         refuse_why(refusal, "it changes the host, and this is uid %u", geteuid());
-        return refuse_todo(refusal, "sudo %s %s ...", o->program->name, o->verb->name);
+        return refuse_remedy(refusal, "sudo %s %s ...", o->program->name, o->verb->name);
     }
     r = facts_read(h.root, !h.root_path, &ret->facts);
     if (r < 0) {
         refuse(refusal, REFUSE_IO, "/etc/passwd and /etc/group");
         refuse_why(refusal, "%s", strerror(-r));
-        return refuse_todo(refusal, "look at them by hand");
+        return refuse_remedy(refusal, "look at them by hand");
     }
     if (geteuid() != 0 && own) {
         if (!ret->config->resolved)
@@ -53,7 +55,7 @@ void host_close(struct host *h)
     fd_closep(&h->root);
 }
 
-// ---- init -------------------------------------------------------------------------------------------------------
+// ---- init ---------------------------------------------------------------------------------------
 
 static int ask_posture(const struct opts *o, enum posture *ret, struct refusal *refusal)
 {
@@ -64,12 +66,14 @@ static int ask_posture(const struct opts *o, enum posture *ret, struct refusal *
         return 0;
     }
     refuse(refusal, REFUSE_CONFIRM, "init without a posture");
-    refuse_why(refusal, "unconfined: plugins run as the service, nothing is walled off; full-privsep: every plugin is "
-                        "walled off; hybrid: most are, and a few vouched-for ones act as you");
-    return refuse_todo(refusal, "ductile-install init --posture hybrid --operator USER");
+    refuse_why(refusal,
+               "unconfined: plugins run as the service, nothing is walled off; full-privsep: every plugin is "
+               "walled off; hybrid: most are, and a few vouched-for ones act as you");
+    return refuse_remedy(refusal, "ductile-install init --posture hybrid --operator USER");
 }
 
-static int find_operator(const struct opts *o, const struct facts *facts, const struct host_user **ret, struct refusal *refusal)
+static int find_operator(const struct opts *o, const struct facts *facts, const struct host_user **ret,
+                         struct refusal *refusal)
 {
     const char *name = o->value[OPT_OPERATOR];
     const struct host_user *u = name ? facts_user(facts, name) : NULL;
@@ -79,13 +83,18 @@ static int find_operator(const struct opts *o, const struct facts *facts, const 
         *ret = u;
         return 0;
     }
-    refuse(refusal, REFUSE_INIT_OPERATOR, "init --posture hybrid%s%s", name ? " --operator " : "", name ? name : "");
-    refuse_why(refusal, !name ? "a credentialed account is an existing login user, and none was named"
-                        : !u ? "there is no such user in /etc/passwd" : "this user cannot be a credentialed account (root, no home, or a name accounts cannot have)");
-    return refuse_todo(refusal, "ductile-install init --posture hybrid --operator USER");
+    refuse(refusal, REFUSE_INIT_OPERATOR, "init --posture hybrid%s%s", name ? " --operator " : "",
+           name ? name : "");
+    refuse_why(
+        refusal,
+        !name ? "a credentialed account is an existing login user, and none was named"
+        : !u  ? "there is no such user in /etc/passwd"
+              : "this user cannot be a credentialed account (root, no home, or a name accounts cannot have)");
+    return refuse_remedy(refusal, "ductile-install init --posture hybrid --operator USER");
 }
 
-static int write_config(const struct opts *o, int root, const char *path, const char *text, struct refusal *refusal)
+static int write_config(const struct opts *o, int root, const char *path, const char *text,
+                        struct refusal *refusal)
 {
     const struct layout_item dirs[] = {
         {.kind = LAYOUT_KIND_DIR, .mode = 0750, .presence = LAYOUT_PRESENCE_MAKE},
@@ -97,11 +106,12 @@ static int write_config(const struct opts *o, int root, const char *path, const 
     if (fd_stat(root, path, &st) == 0) {
         refuse(refusal, REFUSE_INIT_EXISTS, "writing %s", path);
         refuse_why(refusal, "it exists");
-        return refuse_todo(refusal, "edit it, then: ductile-install plan -c %s", path);
+        return refuse_remedy(refusal, "edit it, then: ductile-install plan -c %s", path);
     }
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(dirs); i++) {
         struct layout_item item = dirs[i];
-        snprintf(item.path, sizeof(item.path), "%.*s%s", (int)(strrchr(path, '/') - path), path, i ? "/plugins.d" : "");
+        snprintf(item.path, sizeof(item.path), "%.*s%s", (int)(strrchr(path, '/') - path), path,
+                 i ? "/plugins.d" : "");
         // Modes of what is there already are apply's business, which knows the group.
         if (fd_stat(root, item.path, &st) == -ENOENT && !opt_given(o, OPT_DRY_RUN))
             r = layout_apply(root, &item);
@@ -114,14 +124,15 @@ static int write_config(const struct opts *o, int root, const char *path, const 
         return 0;
     refuse(refusal, REFUSE_APPLY, "writing %s", path);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, r == -EACCES || r == -EPERM ? "run this as root" : "look at the directory by hand");
+    return refuse_remedy(refusal,
+                         r == -EACCES || r == -EPERM ? "run this as root" : "look at the directory by hand");
 }
 
 static int init(const struct opts *o, struct refusal *refusal)
 {
     enum posture posture = POSTURE_UNCONFINED;
     struct facts facts = {0};
-    const struct host_user *operator = NULL;
+    const struct host_user *operator= NULL;
     const char *instance = opt_given(o, OPT_INSTANCE) ? o->value[OPT_INSTANCE] : "ductile";
     char path[LIMIT_PATH];
     OWNED(fd_closep) int root = fd_open_root(o->value[OPT_ROOT]);
@@ -129,7 +140,7 @@ static int init(const struct opts *o, struct refusal *refusal)
     if (geteuid() != 0) {
         refuse(refusal, REFUSE_NEEDS_ROOT, "ductile-install init");
         refuse_why(refusal, "the config is root's, and this is uid %u", geteuid());
-        return refuse_todo(refusal, "sudo ductile-install init ...");
+        return refuse_remedy(refusal, "sudo ductile-install init ...");
     }
     if (!str_is_instance(instance))
         return opt_usage(o, "\"%s\" cannot be an instance's name", instance);
@@ -150,8 +161,9 @@ static int init(const struct opts *o, struct refusal *refusal)
         if (opt_given(o, OPT_JSON))
             printf("{\"config\":\"%s\",\"posture\":\"%s\"}\n", path, posture_name(posture));
         else if (!opt_given(o, OPT_QUIET))
-            printf("wrote %s (posture %s)\nnext: read it, then ductile-install plan, and ductile-install apply\n", path,
-                   posture_name(posture));
+            printf(
+                "wrote %s (posture %s)\nnext: read it, then ductile-install plan, and ductile-install apply\n",
+                path, posture_name(posture));
     }
     return r;
 }
@@ -164,7 +176,7 @@ static int verb_init(const struct opts *o)
     return r < 0 ? refusal_print(&refusal, opt_given(o, OPT_JSON)) : r;
 }
 
-// ---- plan, apply --------------------------------------------------------------------------------------------------
+// ---- plan, apply --------------------------------------------------------------------------------
 
 static void print_action(const struct action *a)
 {
@@ -199,7 +211,7 @@ static int verb_plan(const struct opts *o)
 
     if (r == 0)
         r = plan_build(&h, false, &plan, &refusal);
-    if (r < 0) {
+    if (r != 0) {
         host_close(&h);
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
     }
@@ -219,7 +231,8 @@ static int verb_plan(const struct opts *o)
 }
 
 // Executes and moves what was done into `done`.
-static int execute_all(struct host *h, struct plan *plan, struct plan *done, bool quiet, struct refusal *refusal)
+static int execute_all(struct host *h, struct plan *plan, struct plan *done, bool quiet,
+                       struct refusal *refusal)
 {
     int r = 0;
 
@@ -237,8 +250,8 @@ static int execute_all(struct host *h, struct plan *plan, struct plan *done, boo
     return r;
 }
 
-// Users first, because everything else needs their ids. Then the rest, twice: what a fresh file or directory makes
-// possible (a mode of something that was just written) shows only in the second look.
+// Users first, because everything else needs their ids. Then the rest, twice: what a fresh file or directory
+// makes possible (a mode of something that was just written) shows only in the second look.
 static int apply(struct host *h, struct plan *done, bool quiet, struct refusal *refusal)
 {
     struct plan plan;
@@ -257,8 +270,9 @@ static int apply(struct host *h, struct plan *done, bool quiet, struct refusal *
         r = plan_build(h, false, &plan, refusal);
     if (r == 0 && plan.n > 0) {
         refuse(refusal, REFUSE_APPLY, "%s", plan.list[0].what);
-        refuse_why(refusal, "it still differs after apply: %s, wanted %s", plan.list[0].before, plan.list[0].after);
-        r = refuse_todo(refusal, "something else changes it; find out what");
+        refuse_why(refusal, "it still differs after apply: %s, wanted %s", plan.list[0].before,
+                   plan.list[0].after);
+        r = refuse_remedy(refusal, "something else changes it; find out what");
     }
     if (r == 0 || r == -ECANCELED)
         plan_free(&plan);
@@ -275,16 +289,16 @@ static int verb_apply(const struct opts *o)
 
     if (r == 0)
         r = apply(&h, &done, json || opt_given(o, OPT_QUIET), &refusal);
-    if (done.n > 0 && h.config && h.config->resolved) {
+    if (done.n > 0 && h.config->resolved) {
         struct refusal other;
         if (record_apply(&h, &done, &other) < 0)
             log_warn("%s: %s", other.what, other.why);
     }
-    if (r < 0) {
+    if (r != 0) {
         if (r != -ECANCELED) {
             refuse(&refusal, REFUSE_APPLY, "apply");
             refuse_why(&refusal, "%s", strerror(-r));
-            refuse_todo(&refusal, "try again");
+            refuse_remedy(&refusal, "try again");
         }
         r = refusal_print(&refusal, json);
     } else if (json)
@@ -301,24 +315,60 @@ static int verb_apply(const struct opts *o)
 }
 
 static const struct opt_verb verbs[] = {
-    {.name = "init", .args = "", .options = OPT_BIT(POSTURE) | OPT_BIT(OPERATOR) | OPT_BIT(ROOT) | OPT_BIT(DRY_RUN),
-     .summary = "write a commented config", .example = "ductile-install init --posture hybrid --operator matt",
-     .detail = "An existing config is never touched. Read what was written, then plan and apply.", .exits = "73 74 77", .run = verb_init},
-    {.name = "plan", .args = "", .options = OPT_BIT(ROOT), .summary = "print every change apply would make, old -> new",
-     .example = "ductile-install plan", .exits = "2 74 77", .run = verb_plan},
-    {.name = "apply", .args = "", .options = OPT_BIT(ROOT), .summary = "make the host look as the config says",
-     .detail = "Users and groups, directories, modes, ACLs, unit, secret zero and the vault. A second apply changes nothing.",
-     .example = "ductile-install apply", .exits = "74 77", .run = verb_apply},
-    {.name = "plugin add", .args = "DIRECTORY", .min_args = 1, .max_args = 1,
-     .options = OPT_BIT(TO) | OPT_BIT(FORCE) | OPT_BIT(DRY_RUN) | OPT_BIT(ROOT), .summary = "copy a plugin into a plugin root, root-owned",
-     .example = "ductile plugin add share/plugins/github_repo_sync", .exits = "65 66 73 77", .run = plugin_add},
-    {.name = "plugin lock", .args = "NAME...", .min_args = 1, .max_args = -1, .options = OPT_BIT(DRY_RUN) | OPT_BIT(ROOT),
+    {.name = "init",
+     .args = "",
+     .options = OPT_BIT(POSTURE) | OPT_BIT(OPERATOR) | OPT_BIT(ROOT) | OPT_BIT(DRY_RUN),
+     .summary = "write a commented config",
+     .example = "ductile-install init --posture hybrid --operator matt",
+     .detail = "An existing config is never touched. Read what was written, then plan and apply.",
+     .exits = "73 74 77",
+     .run = verb_init},
+    {.name = "plan",
+     .args = "",
+     .options = OPT_BIT(ROOT),
+     .summary = "print every change apply would make, old -> new",
+     .example = "ductile-install plan",
+     .exits = "2 74 77",
+     .run = verb_plan},
+    {.name = "apply",
+     .args = "",
+     .options = OPT_BIT(ROOT),
+     .summary = "make the host look as the config says",
+     .detail =
+         "Users and groups, directories, modes, ACLs, unit, secret zero and the vault. A second apply changes nothing.",
+     .example = "ductile-install apply",
+     .exits = "74 77",
+     .run = verb_apply},
+    {.name = "plugin add",
+     .args = "DIRECTORY",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(TO) | OPT_BIT(FORCE) | OPT_BIT(DRY_RUN) | OPT_BIT(ROOT),
+     .summary = "copy a plugin into a plugin root, root-owned",
+     .example = "ductile plugin add share/plugins/github_repo_sync",
+     .exits = "65 66 73 77",
+     .run = plugin_add},
+    {.name = "plugin lock",
+     .args = "NAME...",
+     .min_args = 1,
+     .max_args = -1,
+     .options = OPT_BIT(DRY_RUN) | OPT_BIT(ROOT),
      .summary = "record a plugin's code; from then on exactly this runs",
-     .detail = "The whole tree is hashed. Code in a home is copied to /opt/INSTANCE/locked, and the copy is what runs. A "
-               "running gateway takes the new lock at once.",
-     .example = "ductile plugin lock github_repo_sync", .exits = "65 66 74 77", .run = plugin_lock},
-    {.name = "plugin verify", .args = "[NAME...]", .min_args = 0, .max_args = -1, .options = OPT_BIT(ROOT),
-     .summary = "compare code with its lock", .example = "ductile plugin verify", .exits = "1 66 77", .run = plugin_verify},
+     .detail =
+         "The whole tree is hashed. Code in a home is copied to /opt/INSTANCE/locked, and the copy is what runs. A "
+         "running gateway takes the new lock at once.",
+     .example = "ductile plugin lock github_repo_sync",
+     .exits = "65 66 74 77",
+     .run = plugin_lock},
+    {.name = "plugin verify",
+     .args = "[NAME...]",
+     .min_args = 0,
+     .max_args = -1,
+     .options = OPT_BIT(ROOT),
+     .summary = "compare code with its lock",
+     .example = "ductile plugin verify",
+     .exits = "1 66 77",
+     .run = plugin_verify},
 };
 
 int main(int argc, char **argv)

@@ -1,7 +1,8 @@
-// The plan: what differs from the config, as a list of actions. `plan` prints it, `apply` executes the same list.
-#include "install.h"
+// The plan: what differs from the config, as a list of actions. `plan` prints it, `apply` executes the same
+// list.
 #include "acl.h"
 #include "fd.h"
+#include "install.h"
 #include "privs.h"
 #include "vault.h"
 #include <stdarg.h>
@@ -54,10 +55,11 @@ __attribute__((format(printf, 1, 2))) static char *text(const char *format, ...)
     return s;
 }
 
-// ---- building -----------------------------------------------------------------------------------------------
+// ---- building -----------------------------------------------------------------------------------
 
 // A generated file that is not what it should be. Content is taken over.
-static int plan_file(struct host *h, struct plan *plan, const char *path, char *content, mode_t mode, int64_t gid)
+static int plan_file(struct host *h, struct plan *plan, const char *path, char *content, mode_t mode,
+                     int64_t gid)
 {
     OWNED(freep) char *wanted = content;
     OWNED(freep) char *found = NULL;
@@ -75,7 +77,10 @@ static int plan_file(struct host *h, struct plan *plan, const char *path, char *
     a.item.mode = mode;
     a.item.gid = gid;
     a.what = text("file %s", path);
-    a.before = strdup(r == -ENOENT ? "absent" : same ? "other owner or mode" : r == 0 ? "differs" : "unreadable");
+    a.before = strdup(r == -ENOENT ? "absent"
+                      : same       ? "other owner or mode"
+                      : r == 0     ? "differs"
+                                   : "unreadable");
     a.after = strdup("generated");
     return plan_add(plan, &a);
 }
@@ -89,7 +94,8 @@ static int plan_user(struct host *h, struct plan *plan, const char *name, int64_
     *missing = true;
     a.what = text("user %s", name);
     a.before = strdup("absent");
-    a.after = uid == ID_AUTO ? strdup("a system user, id chosen by the host") : text("uid %lld", (long long)uid);
+    a.after =
+        uid == ID_AUTO ? strdup("a system user, id chosen by the host") : text("uid %lld", (long long)uid);
     return plan_add(plan, &a);
 }
 
@@ -102,7 +108,9 @@ static int plan_users(struct host *h, struct plan *plan)
     snprintf(path, sizeof(path), "/etc/sysusers.d/%s.conf", c->name);
     int r = plan_file(h, plan, path, render_sysusers(c), 0644, 0);
     if (r == 0 && missing) {
-        struct action a = {.kind = ACTION_USERS, .what = text("group %s", c->operators), .before = strdup("absent"),
+        struct action a = {.kind = ACTION_USERS,
+                           .what = text("group %s", c->operators),
+                           .before = strdup("absent"),
                            .after = strdup("a system group")};
         r = plan_add(plan, &a);
     }
@@ -130,10 +138,15 @@ static int plan_layout(struct host *h, struct plan *plan, struct refusal *refusa
         if (fault == LAYOUT_PARENT || fault == LAYOUT_UNKNOWN || fault == LAYOUT_KIND) {
             refuse(refusal, REFUSE_APPLY, "%s", item->path);
             refuse_why(refusal, "%s; it should be: %s", before, after);
-            r = refuse_todo(refusal, "look at it by hand: ductile-install removes and follows nothing that it did not make");
+            r = refuse_remedy(
+                refusal,
+                "look at it by hand: ductile-install removes and follows nothing that it did not make");
             break;
         }
-        struct action a = {.kind = ACTION_LAYOUT, .item = *item, .what = text("%s", item->path), .before = strdup(before),
+        struct action a = {.kind = ACTION_LAYOUT,
+                           .item = *item,
+                           .what = text("%s", item->path),
+                           .before = strdup(before),
                            .after = strdup(after)};
         r = plan_add(plan, &a);
     }
@@ -151,7 +164,9 @@ static int plan_vault(struct host *h, struct plan *plan)
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(paths); i++) {
         if (fd_stat(h->root, paths[i], &st) != -ENOENT)
             continue;
-        struct action a = {.kind = ACTION_VAULT, .what = text("%s %s", names[i], paths[i]), .before = strdup("absent"),
+        struct action a = {.kind = ACTION_VAULT,
+                           .what = text("%s %s", names[i], paths[i]),
+                           .before = strdup("absent"),
                            .after = text("made by %s, 0600", h->config->user)};
         r = plan_add(plan, &a);
     }
@@ -162,11 +177,12 @@ static int plan_generated(struct host *h, struct plan *plan)
 {
     const struct config *c = h->config;
     char path[LIMIT_PATH];
-    size_t before = plan->n;
+    size_t before;
     int r = 0;
 
     if (c->resolved)
-        r = plan_file(h, plan, config_lock_path(c, "accounts.lock.yaml", path), render_accounts_lock(c), 0640, c->gid);
+        r = plan_file(h, plan, config_lock_path(c, "accounts.lock.yaml", path), render_accounts_lock(c), 0640,
+                      c->gid);
     snprintf(path, sizeof(path), "/etc/tmpfiles.d/%s.conf", c->name);
     if (r == 0)
         r = plan_file(h, plan, path, render_tmpfiles(c), 0644, 0);
@@ -175,7 +191,9 @@ static int plan_generated(struct host *h, struct plan *plan)
     if (r == 0)
         r = plan_file(h, plan, path, render_unit(c), 0644, 0);
     if (r == 0 && plan->n > before && h->facts.live && access("/run/systemd/system", F_OK) == 0) {
-        struct action a = {.kind = ACTION_UNITS, .what = strdup("systemd"), .before = strdup("old unit"),
+        struct action a = {.kind = ACTION_UNITS,
+                           .what = strdup("systemd"),
+                           .before = strdup("old unit"),
                            .after = strdup("daemon-reload")};
         r = plan_add(plan, &a);
     }
@@ -193,14 +211,15 @@ int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal
         r = plan_generated(h, &plan);
     if (r == 0 && !users_only)
         r = homes_plan(h, &plan, refusal);
-    if (r == 0 && !users_only && !h->root_path) // not in an image: the first apply on the running host makes it
+    if (r == 0 && !users_only &&
+        !h->root_path) // not in an image: the first apply on the running host makes it
         r = plan_vault(h, &plan);
     if (r < 0) {
         plan_free(&plan);
         if (r != -ECANCELED) {
             refuse(refusal, REFUSE_APPLY, "the plan");
             refuse_why(refusal, "%s", strerror(-r));
-            refuse_todo(refusal, "ductile-install plan -v");
+            refuse_remedy(refusal, "ductile-install plan -v");
         }
         return -ECANCELED;
     }
@@ -208,13 +227,13 @@ int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal
     return 0;
 }
 
-// ---- executing ------------------------------------------------------------------------------------------------
+// ---- executing ----------------------------------------------------------------------------------
 
 static int failed(struct refusal *refusal, const struct action *a, int r)
 {
     refuse(refusal, REFUSE_APPLY, "%s: %s -> %s", a->what, a->before, a->after);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, "mend that and run `ductile-install apply` again: what is done stays done");
+    return refuse_remedy(refusal, "mend that and run `ductile-install apply` again: what is done stays done");
 }
 
 static int write_generated(struct host *h, struct action *a)
@@ -225,17 +244,19 @@ static int write_generated(struct host *h, struct action *a)
     umask(old);
     if (r < 0)
         return r;
-    return fd_replace_file(h->root, a->path, a->content, strlen(a->content), a->item.mode, 0, (gid_t)a->item.gid);
+    return fd_replace_file(h->root, a->path, a->content, strlen(a->content), a->item.mode, 0,
+                           (gid_t)a->item.gid);
 }
 
-// Secret zero and the vault are made by their owner: root holds neither, not even for the moment of their making.
+// Secret zero and the vault are made by their owner: root holds neither, not even for the moment of their
+// making.
 static int make_vault(struct host *h, struct refusal *refusal)
 {
     int status, pipes[2];
     struct refusal theirs = {0};
 
     if (pipe2(pipes, O_CLOEXEC) < 0)
-        return -errno;
+        return err_last();
     pid_t pid = fork();
     if (pid == 0) {
         int r = vault_arena_open(h->config->vault_file, &theirs);
@@ -250,7 +271,7 @@ static int make_vault(struct host *h, struct refusal *refusal)
     close(pipes[1]);
     OWNED(fd_closep) int answer = pipes[0];
     if (pid < 0)
-        return -errno;
+        return err_last();
     if (read(answer, &theirs, sizeof(theirs)) == sizeof(theirs)) {
         *refusal = theirs;
         waitpid(pid, NULL, 0);
@@ -272,14 +293,15 @@ static int reload_units(void)
     }
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    return pid < 0 ? -errno : WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+    return pid < 0 ? err_last() : WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
 static bool has_vault(const struct host *h)
 {
     struct stat st;
 
-    return fd_stat(h->root, h->config->age_key_file, &st) == 0 && fd_stat(h->root, h->config->vault_file, &st) == 0;
+    return fd_stat(h->root, h->config->age_key_file, &st) == 0 &&
+           fd_stat(h->root, h->config->vault_file, &st) == 0;
 }
 
 int plan_execute(struct host *h, struct action *a, struct refusal *refusal)

@@ -1,7 +1,7 @@
-// plugin add, lock, verify. A lock is when code takes effect: what runs is what was locked, and for code in a home
-// that is the root-owned copy made here.
-#include "install.h"
+// plugin add, lock, verify. A lock is when code takes effect: what runs is what was locked, and for code in a
+// home that is the root-owned copy made here.
 #include "fd.h"
+#include "install.h"
 #include "ledger.h"
 #include "lock.h"
 #include "log.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-// ---- add --------------------------------------------------------------------------------------------------------
+// ---- add ----------------------------------------------------------------------------------------
 
 static int target_root(struct host *h, const struct opts *o, const char **ret, struct refusal *refusal)
 {
@@ -24,7 +24,7 @@ static int target_root(struct host *h, const struct opts *o, const char **ret, s
                 return 0;
         refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "copying to %s", *ret);
         refuse_why(refusal, "it is not one of plugin_roots");
-        return refuse_todo(refusal, "add it to plugin_roots in %s", h->config->path);
+        return refuse_remedy(refusal, "add it to plugin_roots in %s", h->config->path);
     }
     for (size_t i = 0; i < h->config->plugin_roots.n; i++) {
         *ret = h->config->plugin_roots.list[i];
@@ -33,7 +33,7 @@ static int target_root(struct host *h, const struct opts *o, const char **ret, s
     }
     refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "copying the plugin");
     refuse_why(refusal, "no plugin root can be written by root alone");
-    return refuse_todo(refusal, "ductile-install apply, or --to ROOT");
+    return refuse_remedy(refusal, "ductile-install apply, or --to ROOT");
 }
 
 static void say_next(const struct config *c, const struct manifest *m)
@@ -45,7 +45,8 @@ static void say_next(const struct config *c, const struct manifest *m)
     if (m->config_required.n > 0 || m->requires_secrets.n > 0) {
         printf("  write %s/plugins.d/%s.yaml:\n", c->dir, m->name);
         if (m->requires_secrets.n > 0 && c->accounts.n > 0)
-            printf("    accounts:\n      %.24s: {}     # it gets secrets: an account of its own\n", principal);
+            printf("    accounts:\n      %.24s: {}     # it gets secrets: an account of its own\n",
+                   principal);
         printf("    plugins:\n      %s:\n", m->name);
         if (m->requires_secrets.n > 0 && c->accounts.n > 0)
             printf("        run_as: %.24s\n", principal);
@@ -77,7 +78,7 @@ static int add(struct host *h, const struct opts *o, struct refusal *refusal)
     if (r == 0 && !from) {
         refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "the directory %s", o->args[0]);
         refuse_why(refusal, "%s", strerror(errno));
-        r = refuse_todo(refusal, "ductile plugin add DIRECTORY");
+        r = refuse_remedy(refusal, "ductile plugin add DIRECTORY");
     }
     if (r == 0)
         r = code_read(&code, &tree, &m, refusal);
@@ -86,16 +87,17 @@ static int add(struct host *h, const struct opts *o, struct refusal *refusal)
         if (fd_stat(h->root, target, &st) == 0 && !opt_given(o, OPT_FORCE)) {
             refuse(refusal, REFUSE_PLUGIN_EXISTS, "adding %s", m.name);
             refuse_why(refusal, "%s exists", target);
-            r = refuse_todo(refusal, "ductile plugin add --force %s", o->args[0]);
+            r = refuse_remedy(refusal, "ductile plugin add --force %s", o->args[0]);
         }
     }
     if (r == 0 && !opt_given(o, OPT_DRY_RUN))
         r = code_copy(h, &code, &tree, target, refusal);
     if (r == 0 && opt_given(o, OPT_JSON))
-        printf("{\"plugin\":\"%s\",\"version\":\"%s\",\"path\":\"%s\",\"entries\":%zu}\n", m.name, m.version, target, tree.n);
+        printf("{\"plugin\":\"%s\",\"version\":\"%s\",\"path\":\"%s\",\"entries\":%zu}\n", m.name, m.version,
+               target, tree.n);
     else if (r == 0) {
-        printf("%s %s %s: %zu entries, root-owned\n", opt_given(o, OPT_DRY_RUN) ? "would be copied to" : "copied to", target,
-               m.version, tree.n);
+        printf("%s %s %s: %zu entries, root-owned\n",
+               opt_given(o, OPT_DRY_RUN) ? "would be copied to" : "copied to", target, m.version, tree.n);
         say_next(h->config, &m);
     }
     tree_free(&tree);
@@ -115,16 +117,17 @@ int plugin_add(const struct opts *o)
     return r < 0 ? refusal_print(&refusal, opt_given(o, OPT_JSON)) : EXITCODE_OK;
 }
 
-// ---- lock -------------------------------------------------------------------------------------------------------
+// ---- lock ---------------------------------------------------------------------------------------
 
 // Who reads the code: in a home the service user, as the warden will; else whoever runs this.
 static struct code code_in(const struct host *h, const char *dir, bool home)
 {
-    return (struct code){h->root, dir, home ? (uid_t)h->config->uid : geteuid(), home ? (gid_t)h->config->gid : getegid()};
+    return (struct code){h->root, dir, home ? (uid_t)h->config->uid : geteuid(),
+                         home ? (gid_t)h->config->gid : getegid()};
 }
 
-static int fill(struct lock_plugin *p, const char *name, const struct found_plugin *f, const struct manifest *m,
-                struct tree *tree)
+static int fill(struct lock_plugin *p, const char *name, const struct found_plugin *f,
+                const struct manifest *m, struct tree *tree)
 {
     p->name = strdup(name);
     p->source = strdup(f->dir);
@@ -151,10 +154,14 @@ static int place(struct host *h, const struct found_plugin *f, struct lock_plugi
 
     if (!f->home) {
         p->code = strdup(p->source);
-        if (h->config->posture != POSTURE_UNCONFINED && !h->root_path && tree_writable(p->source, &p->tree, where)) {
+        if (h->config->posture != POSTURE_UNCONFINED && !h->root_path &&
+            tree_writable(p->source, &p->tree, where)) {
             refuse(refusal, REFUSE_PLUGIN_BAD, "the plugin in %s", p->source);
-            refuse_why(refusal, "%s may be changed by others than root, and code must not be writable by who runs it", where);
-            return refuse_todo(refusal, "chown -R root: it and chmod -R go-w it; or ductile plugin add %s", p->source);
+            refuse_why(refusal,
+                       "%s may be changed by others than root, and code must not be writable by who runs it",
+                       where);
+            return refuse_remedy(refusal, "chown -R root: it and chmod -R go-w it; or ductile plugin add %s",
+                                 p->source);
         }
         return p->code ? 0 : -ENOMEM;
     }
@@ -171,7 +178,7 @@ static int place(struct host *h, const struct found_plugin *f, struct lock_plugi
     if (r < 0) {
         refuse(refusal, REFUSE_APPLY, "%s", dir);
         refuse_why(refusal, "%s", strerror(-r));
-        return refuse_todo(refusal, "ductile-install apply");
+        return refuse_remedy(refusal, "ductile-install apply");
     }
     if (fd_stat(h->root, code, &st) == 0) { // the same content was locked before
         struct tree there = {0};
@@ -212,7 +219,8 @@ static int write_lock(struct host *h, const struct lock *lock, struct refusal *r
         return 0;
     refuse(refusal, REFUSE_APPLY, "writing %s", path);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, r == -EACCES ? "sudo ductile plugin lock NAME" : "make room, then lock again");
+    return refuse_remedy(refusal,
+                         r == -EACCES ? "sudo ductile plugin lock NAME" : "make room, then lock again");
 }
 
 static int write_fact(struct ledger *l, void *arg)
@@ -228,10 +236,12 @@ static int write_fact(struct ledger *l, void *arg)
     sb_add_json(&sb, p->code);
     sb_addc(&sb, '}');
     OWNED(freep) char *detail = sb_finish(&sb);
-    return detail ? ledger_audit(l, "ductile-install", 0, AUDIT_PLUGIN_LOCKED, p->name, detail, NULL) : -ENOMEM;
+    return detail ? ledger_audit(l, "ductile-install", 0, AUDIT_PLUGIN_LOCKED, p->name, detail, NULL)
+                  : -ENOMEM;
 }
 
-static int lock_one(struct host *h, const struct opts *o, struct lock *lock, const char *name, struct refusal *refusal)
+static int lock_one(struct host *h, const struct opts *o, struct lock *lock, const char *name,
+                    struct refusal *refusal)
 {
     struct found_plugin found;
     struct tree tree = {0};
@@ -246,7 +256,7 @@ static int lock_one(struct host *h, const struct opts *o, struct lock *lock, con
     if (r == 0 && !str_eq(m.name, name)) {
         refuse(refusal, REFUSE_PLUGIN_BAD, "the plugin in %s", found.dir);
         refuse_why(refusal, "its manifest calls it \"%s\"", m.name);
-        r = refuse_todo(refusal, "name the directory and the plugin alike");
+        r = refuse_remedy(refusal, "name the directory and the plugin alike");
     }
     if (r == 0 && !opt_given(o, OPT_JSON)) {
         printf("%s %s in %s\n", name, m.version, found.dir);
@@ -286,7 +296,8 @@ static int lock_names(struct host *h, const struct opts *o, struct refusal *refu
             const struct lock_plugin *p = lock_find(&lock, o->args[i]);
             if (p)
                 str_hex(p->tree.hash, TREE_HASH_LEN, hex);
-            printf("%s{\"plugin\":\"%s\",\"hash\":\"%s\",\"code\":\"%s\"}", i ? "," : "", o->args[i], hex, p ? p->code : "");
+            printf("%s{\"plugin\":\"%s\",\"hash\":\"%s\",\"code\":\"%s\"}", i ? "," : "", o->args[i], hex,
+                   p ? p->code : "");
         }
         printf("]}\n");
     }
@@ -305,13 +316,13 @@ int plugin_lock(const struct opts *o)
     if (r < 0 && r != -ECANCELED) {
         refuse(&refusal, REFUSE_IO, "locking");
         refuse_why(&refusal, "%s", strerror(-r));
-        refuse_todo(&refusal, "try again");
+        refuse_remedy(&refusal, "try again");
     }
     host_close(&h);
     return r < 0 ? refusal_print(&refusal, opt_given(o, OPT_JSON)) : EXITCODE_OK;
 }
 
-// ---- verify -----------------------------------------------------------------------------------------------------
+// ---- verify -------------------------------------------------------------------------------------
 
 // What differs, or "" where nothing does. Could not be checked is told apart from does not match.
 static bool verify_tree(const struct code *code, const struct lock_plugin *p, char what[static LIMIT_PATH])
@@ -337,14 +348,16 @@ static bool verify_one(struct host *h, const struct lock_plugin *p, bool json, b
     char source[LIMIT_PATH] = "", copy[LIMIT_PATH] = "";
 
     for (size_t j = 0; j < h->config->accounts.n; j++)
-        home |= h->config->accounts.list[j].home && str_path_within(p->source, h->config->accounts.list[j].home);
+        home |=
+            h->config->accounts.list[j].home && str_path_within(p->source, h->config->accounts.list[j].home);
     const struct code edited = code_in(h, p->source, home), runs = code_in(h, p->code, false);
     bool good = verify_tree(&edited, p, source);
     if (!str_eq(p->source, p->code))
         good &= verify_tree(&runs, p, copy);
     if (json) {
         struct strbuf sb = {0};
-        sb_addf(&sb, "%s{\"plugin\":\"%s\",\"attested\":%s,\"source\":", first ? "" : ",", p->name, good ? "true" : "false");
+        sb_addf(&sb, "%s{\"plugin\":\"%s\",\"attested\":%s,\"source\":", first ? "" : ",", p->name,
+                good ? "true" : "false");
         sb_add_json(&sb, source);
         sb_adds(&sb, ",\"code\":");
         sb_add_json(&sb, copy);
@@ -368,7 +381,7 @@ static int verify(struct host *h, const struct opts *o, struct refusal *refusal)
         if (!lock_find(&lock, o->args[i])) {
             refuse(refusal, REFUSE_PLUGIN_UNKNOWN, "verifying %s", o->args[i]);
             refuse_why(refusal, "it was never locked");
-            r = refuse_todo(refusal, "ductile plugin lock %s", o->args[i]);
+            r = refuse_remedy(refusal, "ductile plugin lock %s", o->args[i]);
         }
     if (r == 0 && json)
         printf("{\"plugins\":[");

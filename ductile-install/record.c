@@ -1,7 +1,7 @@
-// What apply did: one JSON line per run in the root-owned manifest, and a copy for reading in the ledger, written by
-// a child that first became the ledger's owner.
-#include "install.h"
+// What apply did: one JSON line per run in the root-owned manifest, and a copy for reading in the ledger,
+// written by a child that first became the ledger's owner.
 #include "fd.h"
+#include "install.h"
 #include "ledger.h"
 #include "log.h"
 #include <stdio.h>
@@ -12,7 +12,8 @@ static char *manifest_line(const struct plan *done)
 {
     struct strbuf sb = {0};
 
-    sb_addf(&sb, "{\"at_ms\":%lld,\"version\":\"%s\",\"actions\":[", (long long)ledger_now_ms(), DUCTILE_VERSION);
+    sb_addf(&sb, "{\"at_ms\":%lld,\"version\":\"%s\",\"actions\":[", (long long)ledger_now_ms(),
+            DUCTILE_VERSION);
     for (size_t i = 0; i < done->n; i++) {
         sb_adds(&sb, i ? ",{\"what\":" : "{\"what\":");
         sb_add_json(&sb, done->list[i].what);
@@ -44,7 +45,7 @@ static int append_manifest(struct host *h, const struct plan *done)
     if (fd < 0 || !line)
         return fd < 0 ? fd : -ENOMEM;
     int r = fd_write_all(fd, line, strlen(line));
-    return r < 0 ? r : fsync(fd) < 0 ? -errno : 0;
+    return r < 0 ? r : fsync(fd) < 0 ? err_last() : 0;
 }
 
 static int write_rows(struct ledger *l, void *arg)
@@ -55,11 +56,12 @@ static int write_rows(struct ledger *l, void *arg)
     int r = ledger_begin(l);
 
     if (r == 0)
-        r = ledger_run(l, &run, "INSERT INTO provision_run(at_ms, version, actions) VALUES(?,?,?)", "isi", ledger_now_ms(),
-                       DUCTILE_VERSION, (int64_t)done->n);
+        r = ledger_run(l, &run, "INSERT INTO provision_run(at_ms, version, actions) VALUES(?,?,?)", "isi",
+                       ledger_now_ms(), DUCTILE_VERSION, (int64_t)done->n);
     for (size_t i = 0; r == 0 && i < done->n; i++)
-        r = ledger_run(l, NULL, "INSERT INTO provision_action(run, seq, what, before, after) VALUES(?,?,?,?,?)", "iisss", run,
-                       (int64_t)i + 1, done->list[i].what, done->list[i].before, done->list[i].after);
+        r = ledger_run(
+            l, NULL, "INSERT INTO provision_action(run, seq, what, before, after) VALUES(?,?,?,?,?)", "iisss",
+            run, (int64_t)i + 1, done->list[i].what, done->list[i].before, done->list[i].after);
     snprintf(detail, sizeof(detail), "{\"actions\":%zu}", done->n);
     if (r == 0)
         r = ledger_audit(l, "ductile-install", 0, AUDIT_PROVISIONED, "apply", detail, NULL);
@@ -75,7 +77,7 @@ int record_apply(struct host *h, const struct plan *done, struct refusal *refusa
     if (r < 0) {
         refuse(refusal, REFUSE_APPLY, "writing down what was done");
         refuse_why(refusal, "/var/lib/ductile-install/%s/manifest.jsonl: %s", h->config->name, strerror(-r));
-        return refuse_todo(refusal, "ductile-install apply");
+        return refuse_remedy(refusal, "ductile-install apply");
     }
     if (h->root_path)
         return 0;

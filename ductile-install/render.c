@@ -12,7 +12,8 @@ static void add_id(struct strbuf *sb, int64_t id)
         sb_addf(sb, "%lld", (long long)id);
 }
 
-// One user with a group of its own name. A pinned gid needs its `g` line first, or sysusers ignores it without a word.
+// One user with a group of its own name. A pinned gid needs its `g` line first, or sysusers ignores it
+// without a word.
 static void add_user(struct strbuf *sb, const char *name, int64_t uid, int64_t gid, const char *what)
 {
     sb_addf(sb, "g %s ", name);
@@ -48,8 +49,8 @@ char *render_sysusers(const struct config *c)
         const struct account_config *a = &c->accounts.list[i];
         char what[128];
         snprintf(what, sizeof(what), "ductile account %s", a->name);
-        // passwd home /nonexistent: sshd uses the passwd home, and an account that could plant authorized_keys in its
-        // state_dir could be tunnelled into, outside of unit and cgroup.
+        // passwd home /nonexistent: sshd uses the passwd home, and an account that could plant
+        // authorized_keys in its state_dir could be tunnelled into, outside of unit and cgroup.
         if (a->mode == MODE_CONFINED)
             add_user(&sb, a->user, pinned(a->node, "uid"), pinned(a->node, "gid"), what);
     }
@@ -79,8 +80,8 @@ char *render_unit(const struct config *c)
         const char *directive, *value;
         bool always;
     } hardening[] = {
-#define ENFORCING false
-#define ALL       true
+#define ENFORCING                                            false
+#define ALL                                                  true
 #define HARDENING(directive, value, postures, takes, reason) {directive, value, postures},
 #include "../share/systemd/hardening.def"
 #undef HARDENING
@@ -91,18 +92,22 @@ char *render_unit(const struct config *c)
     struct strbuf sb = {0};
 
     sb_adds(&sb, header);
-    sb_addf(&sb,
-            "[Unit]\nDescription=ductile gateway (%s, %s)\nDocumentation=man:ductile-run(8)\n"
-            "After=network.target local-fs.target\n\n[Service]\nType=notify\nNotifyAccess=main\nUser=%s\nGroup=%s\n",
-            c->name, posture_name(c->posture), c->user, c->user);
+    sb_addf(
+        &sb,
+        "[Unit]\nDescription=ductile gateway (%s, %s)\nDocumentation=man:ductile-run(8)\n"
+        "After=network.target local-fs.target\n\n[Service]\nType=notify\nNotifyAccess=main\nUser=%s\nGroup=%s\n",
+        c->name, posture_name(c->posture), c->user, c->user);
     sb_addf(&sb, "AmbientCapabilities=%s\nCapabilityBoundingSet=%s\n", enforce ? "CAP_SETUID CAP_SETGID" : "",
             enforce ? "CAP_SETUID CAP_SETGID" : "");
-    sb_addf(&sb, "Delegate=yes\nExecStartPre=%s/ductile-gate -c %s check --boot\nExecStart=%s/ductile-run -c %s serve\n",
-            DUCTILE_BINDIR, c->path, DUCTILE_BINDIR, c->path);
+    sb_addf(
+        &sb,
+        "Delegate=yes\nExecStartPre=%s/ductile-gate -c %s check --boot\nExecStart=%s/ductile-run -c %s serve\n",
+        DUCTILE_BINDIR, c->path, DUCTILE_BINDIR, c->path);
     if (!enforce) // plugins have the service's HOME and cwd: it must have some of its own
-        sb_addf(&sb, "WorkingDirectory=/var/lib/%s/service\nEnvironment=HOME=/var/lib/%s/service\n", c->name, c->name);
-    // mixed: a stop reaches the warden alone, so that it can drain; what is left after its end is killed at once.
-    // on-abnormal: a crash starts again, a refusal (exit 78) does not.
+        sb_addf(&sb, "WorkingDirectory=/var/lib/%s/service\nEnvironment=HOME=/var/lib/%s/service\n", c->name,
+                c->name);
+    // mixed: a stop reaches the warden alone, so that it can drain; what is left after its end is killed at
+    // once. on-abnormal: a crash starts again, a refusal (exit 78) does not.
     sb_addf(&sb, "KillMode=mixed\nTimeoutStopSec=%llu\nRestart=on-abnormal\n",
             (unsigned long long)(c->drain + TIME_STOP_MARGIN_MS + 999) / 1000);
     for (size_t i = 0; i < ARRAY_LEN(hardening); i++)
@@ -128,8 +133,8 @@ char *render_accounts_lock(const struct config *c)
     add_ids(&sb, c->user, c->uid, c->gid);
     sb_adds(&sb, "}\nbus: ");
     add_ids(&sb, c->bus_user, c->bus_uid, c->bus_gid);
-    sb_addf(&sb, "}\noperators: {group: %s, gid: %lld}\naccounts:%s\n", c->operators, (long long)c->operators_gid,
-            c->accounts.n ? "" : " {}");
+    sb_addf(&sb, "}\noperators: {group: %s, gid: %lld}\naccounts:%s\n", c->operators,
+            (long long)c->operators_gid, c->accounts.n ? "" : " {}");
     for (size_t i = 0; i < c->accounts.n; i++) {
         const struct account_config *a = &c->accounts.list[i];
         sb_addf(&sb, "  %s: ", a->name);
@@ -143,7 +148,7 @@ char *render_accounts_lock(const struct config *c)
     return sb_finish(&sb);
 }
 
-// ---- the commented config of `init` -----------------------------------------------------------------------------
+// ---- the commented config of `init` -------------------------------------------------------------
 
 static void add_key_comments(struct strbuf *sb, const char *section, const char *indent)
 {
@@ -151,24 +156,30 @@ static void add_key_comments(struct strbuf *sb, const char *section, const char 
     const struct config_row *rows = config_rows(&n);
 
     for (size_t i = 0; i < n; i++)
-        if (str_eq(rows[i].section, section) && !str_eq(rows[i].type, "map") && !str_eq(rows[i].type, "map of names") &&
-            !str_eq(rows[i].type, "list of maps"))
-            sb_addf(sb, "%s# %s: %s  # %s\n", indent, rows[i].key, rows[i].def ? rows[i].def : "...", rows[i].doc);
+        if (str_eq(rows[i].section, section) && !str_eq(rows[i].type, "map") &&
+            !str_eq(rows[i].type, "map of names") && !str_eq(rows[i].type, "list of maps"))
+            sb_addf(sb, "%s# %s: %s  # %s\n", indent, rows[i].key, rows[i].def ? rows[i].def : "...",
+                    rows[i].doc);
 }
 
 static void add_accounts(struct strbuf *sb, enum posture posture, const struct host_user *operator)
 {
     if (posture == POSTURE_UNCONFINED) {
-        sb_adds(sb, "# No accounts: plugins run as the service user. Nothing is walled off - a plugin can read secret zero.\n"
-                    "# Add accounts: to change that.\n\n");
+        sb_adds(
+            sb,
+            "# No accounts: plugins run as the service user. Nothing is walled off - a plugin can read secret zero.\n"
+            "# Add accounts: to change that.\n\n");
         return;
     }
     sb_adds(sb, "# OS users that plugins are dropped to. `default` is for every plugin without run_as.\n"
                 "# A plugin that gets a secret deserves an account of its own: siblings share files.\n"
                 "accounts:\n  default: {}\n  untrusted: {}\n");
     if (posture == POSTURE_HYBRID)
-        sb_addf(sb, "  # credentialed: a plugin that runs as this account acts as you, with your files, without your groups\n"
-                    "  %s: {home: \"%s\"}\n", operator->name, operator->home);
+        sb_addf(
+            sb,
+            "  # credentialed: a plugin that runs as this account acts as you, with your files, without your groups\n"
+            "  %s: {home: \"%s\"}\n",
+            operator->name, operator->home);
     sb_adds(sb, "  # Keys of an account:\n");
     add_key_comments(sb, "accounts.NAME.", "  ");
     sb_addc(sb, '\n');
@@ -178,15 +189,22 @@ char *render_config(enum posture posture, const char *instance, const struct hos
 {
     struct strbuf sb = {0};
 
-    sb_addf(&sb, "# ductile, instance %s. One source of truth: ductile-install makes the host match this file,\n"
-                 "# ductile-gate checks the host against it, ductile-run runs by it. ductile-config(5)\n"
-                 "# Commented keys show their defaults (%%i = the instance, %%n = the account).\n\n", instance);
+    sb_addf(&sb,
+            "# ductile, instance %s. One source of truth: ductile-install makes the host match this file,\n"
+            "# ductile-gate checks the host against it, ductile-run runs by it. ductile-config(5)\n"
+            "# Commented keys show their defaults (%%i = the instance, %%n = the account).\n\n",
+            instance);
     sb_addf(&sb, "service:\n  name: %s\n", instance);
     add_key_comments(&sb, "service.", "  ");
-    sb_adds(&sb, "\n# plugins.d/*.yaml is merged in: one file per plugin keeps this one short.\ninclude: [plugins.d]\n\n");
+    sb_adds(
+        &sb,
+        "\n# plugins.d/*.yaml is merged in: one file per plugin keeps this one short.\ninclude: [plugins.d]\n\n");
     if (posture == POSTURE_HYBRID)
-        sb_addf(&sb, "# Where plugins are found. Code in your home is where you edit; what runs is the copy its lock makes.\n"
-                     "plugin_roots: [/opt/%s/plugins, \"%s/ductile/plugins\"]\n\n", instance, operator->home);
+        sb_addf(
+            &sb,
+            "# Where plugins are found. Code in your home is where you edit; what runs is the copy its lock makes.\n"
+            "plugin_roots: [/opt/%s/plugins, \"%s/ductile/plugins\"]\n\n",
+            instance, operator->home);
     else
         sb_addf(&sb, "plugin_roots: [/opt/%s/plugins]\n\n", instance);
     add_accounts(&sb, posture, operator);

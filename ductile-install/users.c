@@ -1,7 +1,8 @@
-// Users and groups. systemd-sysusers makes them from the fragment that is rendered from the config; its exit code is
-// no evidence (it answers 0 for a gid without its `g` line), so what came of it is read back from passwd and group.
-#include "install.h"
+// Users and groups. systemd-sysusers makes them from the fragment that is rendered from the config; its exit
+// code is no evidence (it answers 0 for a gid without its `g` line), so what came of it is read back from
+// passwd and group.
 #include "fd.h"
+#include "install.h"
 #include "log.h"
 #include <fcntl.h>
 #include <stdarg.h>
@@ -9,7 +10,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-__attribute__((format(printf, 4, 5))) static int contradiction(struct refusal *refusal, const char *who, const char *todo, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static int contradiction(struct refusal *refusal, const char *who,
+                                                               const char *remedy, const char *format, ...)
 {
     char text[512];
     va_list ap;
@@ -19,10 +21,11 @@ __attribute__((format(printf, 4, 5))) static int contradiction(struct refusal *r
     va_end(ap);
     refuse(refusal, REFUSE_IDS, "the user %s", who);
     refuse_why(refusal, "%s", text);
-    return refuse_todo(refusal, "%s", todo);
+    return refuse_remedy(refusal, "%s", remedy);
 }
 
-// A user of ours: its ids, if it exists; an id pinned in the config that belongs to somebody else is refused by name.
+// A user of ours: its ids, if it exists; an id pinned in the config that belongs to somebody else is refused
+// by name.
 static int resolve_own(struct host *h, const char *name, int64_t *uid, int64_t *gid, struct refusal *refusal)
 {
     const struct host_user *u = facts_user(&h->facts, name);
@@ -30,17 +33,17 @@ static int resolve_own(struct host *h, const char *name, int64_t *uid, int64_t *
     const struct host_group *group = *gid == ID_AUTO ? NULL : facts_gid(&h->facts, (gid_t)*gid);
 
     if (other && !str_eq(other->name, name))
-        return contradiction(refusal, name, "pin another uid, or leave `auto`", "uid %lld belongs to %s", (long long)*uid,
-                             other->name);
+        return contradiction(refusal, name, "pin another uid, or leave `auto`", "uid %lld belongs to %s",
+                             (long long)*uid, other->name);
     if (group && !str_eq(group->name, name))
-        return contradiction(refusal, name, "pin another gid, or leave `auto`", "gid %lld belongs to the group %s",
-                             (long long)*gid, group->name);
+        return contradiction(refusal, name, "pin another gid, or leave `auto`",
+                             "gid %lld belongs to the group %s", (long long)*gid, group->name);
     if (!u)
         return -EAGAIN;
     if ((*uid != ID_AUTO && u->uid != (uid_t)*uid) || (*gid != ID_AUTO && u->gid != (gid_t)*gid))
         return contradiction(refusal, name, "userdel it, or pin its present ids",
-                             "it exists with %u:%u, and the config pins %lld:%lld", u->uid, u->gid, (long long)*uid,
-                             (long long)*gid);
+                             "it exists with %u:%u, and the config pins %lld:%lld", u->uid, u->gid,
+                             (long long)*uid, (long long)*gid);
     if (u->uid == 0 || u->uid == 65534 || u->gid == 0)
         return contradiction(refusal, name, "userdel it", "it exists with %u:%u", u->uid, u->gid);
     *uid = u->uid;
@@ -58,15 +61,18 @@ static int resolve_login(struct host *h, struct account_config *a, struct refusa
         if (str_eq(h->facts.users[i].home, a->home))
             u = &h->facts.users[i];
     if (!u)
-        return contradiction(refusal, a->name, "give the home of an existing login user", "%s is nobody's home in /etc/passwd",
-                             a->home);
+        return contradiction(refusal, a->name, "give the home of an existing login user",
+                             "%s is nobody's home in /etc/passwd", a->home);
     int r = fd_stat(h->root, a->home, &st);
     if (r < 0 || !S_ISDIR(st.st_mode) || st.st_uid != u->uid)
-        return contradiction(refusal, a->name, "give the real path of a home that its user owns",
-                             "%s %s", a->home, r == -ELOOP ? "is reached through a symbolic link"
-                                       : r < 0 ? strerror(-r) : "is not a directory of its user");
+        return contradiction(refusal, a->name, "give the real path of a home that its user owns", "%s %s",
+                             a->home,
+                             r == -ELOOP ? "is reached through a symbolic link"
+                             : r < 0     ? strerror(-r)
+                                         : "is not a directory of its user");
     if (u->uid == 0 || (int64_t)u->uid == h->config->uid)
-        return contradiction(refusal, a->name, "use an ordinary login user", "%s is %s", u->name, u->uid ? "the service user" : "root");
+        return contradiction(refusal, a->name, "use an ordinary login user", "%s is %s", u->name,
+                             u->uid ? "the service user" : "root");
     a->user = u->name;
     a->uid = u->uid;
     a->gid = u->gid;
@@ -91,9 +97,11 @@ int users_resolve(struct host *h, struct refusal *refusal)
     missing |= r == -EAGAIN;
     for (size_t i = 0; r != -ECANCELED && i < c->accounts.n; i++) {
         struct account_config *a = &c->accounts.list[i];
-        r = a->mode == MODE_CREDENTIALED ? resolve_login(h, a, refusal) : resolve_own(h, a->user, &a->uid, &a->gid, refusal);
+        r = a->mode == MODE_CREDENTIALED ? resolve_login(h, a, refusal)
+                                         : resolve_own(h, a->user, &a->uid, &a->gid, refusal);
         missing |= r == -EAGAIN;
-        if (r == 0 && (a->gid == c->operators_gid || a->gid == c->gid || a->uid == c->uid || a->uid == c->bus_uid))
+        if (r == 0 &&
+            (a->gid == c->operators_gid || a->gid == c->gid || a->uid == c->uid || a->uid == c->bus_uid))
             r = contradiction(refusal, a->name, "give it ids of its own", "%lld:%lld are the gateway's own",
                               (long long)a->uid, (long long)a->gid);
     }
@@ -117,8 +125,8 @@ static int run(char *const argv[])
     }
     while (pid > 0 && waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return -errno;
-    return pid < 0 ? -errno : WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+            return err_last();
+    return pid < 0 ? err_last() : WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
 int users_make(struct host *h, struct refusal *refusal)
@@ -135,7 +143,8 @@ int users_make(struct host *h, struct refusal *refusal)
     if (r == 0)
         r = users_resolve(h, refusal);
     if (r == -EAGAIN)
-        return contradiction(refusal, h->config->user, "systemd-sysusers must be installed; run it by hand and read what it says",
+        return contradiction(refusal, h->config->user,
+                             "systemd-sysusers must be installed; run it by hand and read what it says",
                              "systemd-sysusers %s answered %d, and not every user exists", fragment, code);
     if (r < 0 && r != -ECANCELED)
         return contradiction(refusal, h->config->user, "look at /etc/passwd", "%s", strerror(-r));

@@ -1,11 +1,12 @@
-// ductile-vault: secrets, principals, grants in one age-encrypted file. The verbs; session.c is how they get there.
-#include "vault_cli.h"
+// ductile-vault: secrets, principals, grants in one age-encrypted file. The verbs; session.c is how they get
+// there.
 #include "fd.h"
 #include "ledger.h"
 #include "lock.h"
 #include "log.h"
 #include "privs.h"
 #include "str.h"
+#include "vault_cli.h"
 #include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -30,10 +31,10 @@ static int name_refused(struct session *s, const char *what, const char *name, c
 {
     refuse(&s->refusal, REFUSE_VAULT_NAME, "the %s \"%.80s\"", what, name);
     refuse_why(&s->refusal, "a %s is %s", what, rule);
-    return refuse_todo(&s->refusal, "pick another name");
+    return refuse_remedy(&s->refusal, "pick another name");
 }
 
-// ---- init -----------------------------------------------------------------------------------------------------------
+// ---- init ---------------------------------------------------------------------------------------
 
 static int init_vault(struct session *s)
 {
@@ -44,7 +45,7 @@ static int init_vault(struct session *s)
     if (fd_stat(root, s->config->vault_file, &st) == 0) {
         refuse(&s->refusal, REFUSE_VAULT_EXISTS, "making the vault %s", s->config->vault_file);
         refuse_why(&s->refusal, "it exists");
-        return refuse_todo(&s->refusal, "ductile-vault status");
+        return refuse_remedy(&s->refusal, "ductile-vault status");
     }
     int r = vault_create(s->config, &s->refusal);
     if (r >= 0)
@@ -57,12 +58,14 @@ static int init_vault(struct session *s)
     if (r < 0)
         return r;
     if (opt_given(s->opts, OPT_JSON))
-        printf("{\"vault\":\"%s\",\"key\":\"%s\",\"recipient\":\"%s\"}\n", s->config->vault_file, s->config->age_key_file,
-               recipient);
-    say(s, "made %s\nsecret zero is %s; its recipient is %s", s->config->vault_file, s->config->age_key_file, recipient);
+        printf("{\"vault\":\"%s\",\"key\":\"%s\",\"recipient\":\"%s\"}\n", s->config->vault_file,
+               s->config->age_key_file, recipient);
+    say(s, "made %s\nsecret zero is %s; its recipient is %s", s->config->vault_file, s->config->age_key_file,
+        recipient);
     if (s->config->recovery_recipients.n == 0)
-        log_warn("there is no recovery recipient: with this host's key the vault is lost too. age-keygen on another "
-                 "machine makes one; put its age1... line under secrets.recovery_recipients");
+        log_warn(
+            "there is no recovery recipient: with this host's key the vault is lost too. age-keygen on another "
+            "machine makes one; put its age1... line under secrets.recovery_recipients");
     return 0;
 }
 
@@ -74,7 +77,7 @@ static int verb_init(const struct opts *o)
     return session_end(&s, r < 0 ? r : init_vault(&s));
 }
 
-// ---- status ---------------------------------------------------------------------------------------------------------
+// ---- status -------------------------------------------------------------------------------------
 
 static void status_json(const struct session *s)
 {
@@ -91,7 +94,8 @@ static void status_json(const struct session *s)
         printf("%s{\"name\":\"%s\",\"pattern\":\"%s\",\"status\":\"%s\",\"grants\":[", i ? "," : "", x->name,
                secret_pattern_name(x->pattern), x->revoked ? "revoked" : "active");
         for (size_t j = 0; j < x->n_grants; j++)
-            printf("%s{\"principal\":\"%s\",\"as\":\"%s\"}", j ? "," : "", x->grants[j].principal, x->grants[j].as);
+            printf("%s{\"principal\":\"%s\",\"as\":\"%s\"}", j ? "," : "", x->grants[j].principal,
+                   x->grants[j].as);
         printf("]}");
     }
     printf("]}\n");
@@ -106,12 +110,12 @@ static void status_text(const struct session *s)
     printf("recovery   %zu recipients%s\n", s->config->recovery_recipients.n,
            s->config->recovery_recipients.n ? "" : " - a lost host key is a lost vault");
     for (size_t i = 0; i < v->n_principals; i++)
-        printf("principal  %-28s %-9s %s\n", v->principals[i].name, principal_kind_name(v->principals[i].kind),
-               v->principals[i].revoked ? "revoked" : "active");
+        printf("principal  %-28s %-9s %s\n", v->principals[i].name,
+               principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
     for (size_t i = 0; i < v->n_secrets; i++) {
         const struct vault_secret *x = &v->secrets[i];
-        printf("secret     %-28s %-9s %s%s", x->name, secret_pattern_name(x->pattern), x->revoked ? "revoked" : "active",
-               x->n_grants ? ", granted to" : ", granted to nobody");
+        printf("secret     %-28s %-9s %s%s", x->name, secret_pattern_name(x->pattern),
+               x->revoked ? "revoked" : "active", x->n_grants ? ", granted to" : ", granted to nobody");
         for (size_t j = 0; j < x->n_grants; j++)
             printf("%s %s as %s", j ? "," : "", x->grants[j].principal, x->grants[j].as);
         putchar('\n');
@@ -132,7 +136,7 @@ static int verb_status(const struct opts *o)
     return session_end(&s, r);
 }
 
-// ---- principal add --------------------------------------------------------------------------------------------------
+// ---- principal add ------------------------------------------------------------------------------
 
 static int add_principal(struct session *s, const char *name, const char *kind_name)
 {
@@ -140,7 +144,8 @@ static int add_principal(struct session *s, const char *name, const char *kind_n
     int kind = principal_kind_from_name(kind_name);
 
     if (!str_is_instance(name))
-        return name_refused(s, "principal", name, "lower-case letters and digits in groups joined by single hyphens");
+        return name_refused(s, "principal", name,
+                            "lower-case letters and digits in groups joined by single hyphens");
     if (kind < 0)
         return name_refused(s, "kind", kind_name, "plugin, core or consumer");
     int r = session_open(s, true);
@@ -149,8 +154,9 @@ static int add_principal(struct session *s, const char *name, const char *kind_n
     r = vault_add_principal(&s->vault, name, (enum principal_kind)kind);
     if (r < 0) {
         refuse(&s->refusal, REFUSE_VAULT_NAME, "the principal \"%s\"", name);
-        refuse_todo(&s->refusal, "ductile-vault status");
-        refuse_why(&s->refusal, r == -EEXIST ? "it exists (revoked ones keep their name)" : "the vault holds as many as it may");
+        refuse_remedy(&s->refusal, "ductile-vault status");
+        refuse_why(&s->refusal, r == -EEXIST ? "it exists (revoked ones keep their name)"
+                                             : "the vault holds as many as it may");
         session_denied(s, name);
         return -ECANCELED;
     }
@@ -171,13 +177,13 @@ static int verb_principal_add(const struct opts *o)
     return session_end(&s, r);
 }
 
-// ---- secret set -------------------------------------------------------------------------------------------------------
+// ---- secret set ---------------------------------------------------------------------------------
 
-static int value_refused(struct session *s, const char *name, const char *why, const char *todo)
+static int value_refused(struct session *s, const char *name, const char *why, const char *remedy)
 {
     refuse(&s->refusal, REFUSE_VAULT_VALUE, "the value of %s", name);
     refuse_why(&s->refusal, "%s", why);
-    refuse_todo(&s->refusal, "%s", todo);
+    refuse_remedy(&s->refusal, "%s", remedy);
     return -ECANCELED;
 }
 
@@ -200,7 +206,7 @@ static int read_value(int fd, const char *name, struct secret *ret)
     tcsetattr(fd, TCSAFLUSH, &old);
     fputc('\n', stderr);
     if (r == 0)
-        r = n < 0 ? -errno : secret_copy(line.data, (size_t)n, ret);
+        r = n < 0 ? err_last() : secret_copy(line.data, (size_t)n, ret);
     secret_wipe(&line);
     return r;
 }
@@ -223,7 +229,7 @@ static int open_value(const struct opts *o)
 {
     int fd = opt_given(o, OPT_FROM_FILE) ? open(o->value[OPT_FROM_FILE], O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
 
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? err_last() : fd;
 }
 
 static int get_value(struct session *s, int fd, const char *name, struct secret *value)
@@ -231,7 +237,8 @@ static int get_value(struct session *s, int fd, const char *name, struct secret 
     int r = opt_given(s->opts, OPT_AUTO) ? mint_value(value) : read_value(fd, name, value);
 
     if (r == -EFBIG)
-        return value_refused(s, name, "it is longer than 32 KiB", "keep a file elsewhere and store its key here");
+        return value_refused(s, name, "it is longer than 32 KiB",
+                             "keep a file elsewhere and store its key here");
     if (r < 0)
         return value_refused(s, name, strerror(-r), "pipe the value into standard input");
     if (value->len > 0 && value->data[value->len - 1] == '\n') {
@@ -242,7 +249,8 @@ static int get_value(struct session *s, int fd, const char *name, struct secret 
     if (value->len == 0)
         return value_refused(s, name, "it is empty", "printf %s VALUE | ductile-vault secret set NAME");
     if (memchr(value->data, '\0', value->len) || !str_is_utf8((const char *)value->data, value->len))
-        return value_refused(s, name, "it is not UTF-8 text: a plugin gets it inside JSON", "store it in base64");
+        return value_refused(s, name, "it is not UTF-8 text: a plugin gets it inside JSON",
+                             "store it in base64");
     return 0;
 }
 
@@ -260,10 +268,12 @@ static int set_secret(struct session *s, const char *name, int fd)
     if (r == 0) {
         r = vault_set_secret(&s->vault, name, &value, pattern);
         if (r == -EEXIST)
-            r = value_refused(s, name, "it has another value already, and values are superseded on purpose only",
+            r = value_refused(s, name,
+                              "it has another value already, and values are superseded on purpose only",
                               "choose another name, or revoke this one");
         else if (r < 0)
-            r = value_refused(s, name, r == -EKEYREVOKED ? "it was revoked, for good" : strerror(-r), "choose another name");
+            r = value_refused(s, name, r == -EKEYREVOKED ? "it was revoked, for good" : strerror(-r),
+                              "choose another name");
         if (r < 0)
             session_denied(s, name);
     }
@@ -288,7 +298,7 @@ static int verb_secret_set(const struct opts *o)
     return session_end(&s, r < 0 ? r : set_secret(&s, o->args[0], fd));
 }
 
-// ---- grant ------------------------------------------------------------------------------------------------------------
+// ---- grant --------------------------------------------------------------------------------------
 
 // A principal that is a plugin's by the config or the locks may be made on the way; anybody else must exist.
 static bool is_plugins_principal(const struct session *s, const char *principal, const struct lock *lock)
@@ -321,8 +331,10 @@ static int ensure_principal(struct session *s, const char *principal)
         return 0;
     }
     refuse(&s->refusal, REFUSE_VAULT_UNKNOWN, "granting to \"%s\"", principal);
-    refuse_why(&s->refusal, "there is no such principal, and no plugin of that name (a plugin's principal is its name with _ as -)");
-    return refuse_todo(&s->refusal, "ductile-vault principal add %s", principal);
+    refuse_why(
+        &s->refusal,
+        "there is no such principal, and no plugin of that name (a plugin's principal is its name with _ as -)");
+    return refuse_remedy(&s->refusal, "ductile-vault principal add %s", principal);
 }
 
 static int grant(struct session *s, const char *secret, const char *principal, const char *as)
@@ -337,7 +349,7 @@ static int grant(struct session *s, const char *secret, const char *principal, c
     if (!vault_secret(&s->vault, secret)) {
         refuse(&s->refusal, REFUSE_VAULT_UNKNOWN, "granting \"%s\"", secret);
         refuse_why(&s->refusal, "there is no such secret");
-        refuse_todo(&s->refusal, "ductile-vault secret set %s", secret);
+        refuse_remedy(&s->refusal, "ductile-vault secret set %s", secret);
         session_denied(s, secret);
         return -ECANCELED;
     }
@@ -351,9 +363,11 @@ static int grant(struct session *s, const char *secret, const char *principal, c
     if (r < 0) {
         if (r != -ECANCELED) {
             refuse(&s->refusal, REFUSE_VAULT_VALUE, "granting %s to %s as %s", secret, principal, as);
-            refuse_why(&s->refusal, "%s", r == -EEXIST ? "another secret is delivered under this name already"
-                                          : r == -EKEYREVOKED ? "the secret is revoked" : strerror(-r));
-            refuse_todo(&s->refusal, "ductile-vault grant %s %s --as ANOTHER_NAME", secret, principal);
+            refuse_why(&s->refusal, "%s",
+                       r == -EEXIST        ? "another secret is delivered under this name already"
+                       : r == -EKEYREVOKED ? "the secret is revoked"
+                                           : strerror(-r));
+            refuse_remedy(&s->refusal, "ductile-vault grant %s %s --as ANOTHER_NAME", secret, principal);
         }
         session_denied(s, secret);
         return -ECANCELED;
@@ -372,27 +386,56 @@ static int verb_grant(const struct opts *o)
     const char *as = opt_given(o, OPT_AS) ? o->value[OPT_AS] : o->args[0];
 
     if (r == 0 && !str_is_instance(o->args[1]))
-        r = name_refused(&s, "principal", o->args[1], "lower-case letters and digits in groups joined by single hyphens");
+        r = name_refused(&s, "principal", o->args[1],
+                         "lower-case letters and digits in groups joined by single hyphens");
     return session_end(&s, r < 0 ? r : grant(&s, o->args[0], o->args[1], as));
 }
 
 static const struct opt_verb verbs[] = {
-    {.name = "init", .args = "", .summary = "make secret zero, where there is none, and an empty vault",
-     .detail = "`ductile-install apply` does this too.", .example = "ductile-vault init", .exits = "73 74 77", .run = verb_init},
-    {.name = "status", .args = "", .summary = "what is in the vault; never a value", .example = "ductile-vault status --json",
-     .exits = "65 77", .run = verb_status},
-    {.name = "principal add", .args = "NAME", .min_args = 1, .max_args = 1, .options = OPT_BIT(KIND),
+    {.name = "init",
+     .args = "",
+     .summary = "make secret zero, where there is none, and an empty vault",
+     .detail = "`ductile-install apply` does this too.",
+     .example = "ductile-vault init",
+     .exits = "73 74 77",
+     .run = verb_init},
+    {.name = "status",
+     .args = "",
+     .summary = "what is in the vault; never a value",
+     .example = "ductile-vault status --json",
+     .exits = "65 77",
+     .run = verb_status},
+    {.name = "principal add",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(KIND),
      .summary = "add an identity that may be granted secrets",
      .detail = "A plugin's principal is its name with _ as -; `grant` makes it by itself.",
-     .example = "ductile-vault principal add backup --kind consumer", .exits = "65 77", .run = verb_principal_add},
-    {.name = "secret set", .args = "NAME", .min_args = 1, .max_args = 1, .options = OPT_BIT(FROM_FILE) | OPT_BIT(AUTO),
+     .example = "ductile-vault principal add backup --kind consumer",
+     .exits = "65 77",
+     .run = verb_principal_add},
+    {.name = "secret set",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(FROM_FILE) | OPT_BIT(AUTO),
      .summary = "store a secret",
-     .detail = "The value comes from standard input (one trailing newline is dropped), a file, or a prompt without "
-               "echo; never from an argument. It is immutable.",
-     .example = "ductile-vault secret set github_token < token.txt", .exits = "65 77", .run = verb_secret_set},
-    {.name = "grant", .args = "SECRET PRINCIPAL", .min_args = 2, .max_args = 2, .options = OPT_BIT(AS),
+     .detail =
+         "The value comes from standard input (one trailing newline is dropped), a file, or a prompt without "
+         "echo; never from an argument. It is immutable.",
+     .example = "ductile-vault secret set github_token < token.txt",
+     .exits = "65 77",
+     .run = verb_secret_set},
+    {.name = "grant",
+     .args = "SECRET PRINCIPAL",
+     .min_args = 2,
+     .max_args = 2,
+     .options = OPT_BIT(AS),
      .summary = "deliver a secret to a principal from its next spawn on",
-     .example = "ductile-vault grant github_token github-repo-sync", .exits = "65 77", .run = verb_grant},
+     .example = "ductile-vault grant github_token github-repo-sync",
+     .exits = "65 77",
+     .run = verb_grant},
 };
 
 int main(int argc, char **argv)
@@ -400,8 +443,9 @@ int main(int argc, char **argv)
     static const struct opt_program program = {
         .name = "ductile-vault",
         .summary = "secrets, principals and grants in one age-encrypted file",
-        .detail = "Started by root it first becomes the service user, who owns the vault. Values never appear in "
-                  "arguments, environment, logs or the ledger.",
+        .detail =
+            "Started by root it first becomes the service user, who owns the vault. Values never appear in "
+            "arguments, environment, logs or the ledger.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),
     };

@@ -1,11 +1,11 @@
-// Root first becomes the owner: of the vault and its key here, of the ledger in a child of its own, so that nothing
-// root-owned is ever left beside them and no privileged process parses either.
-#include "vault_cli.h"
+// Root first becomes the owner: of the vault and its key here, of the ledger in a child of its own, so that
+// nothing root-owned is ever left beside them and no privileged process parses either.
 #include "fd.h"
 #include "ledger.h"
 #include "log.h"
 #include "privs.h"
 #include "str.h"
+#include "vault_cli.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,7 +18,7 @@ struct fact {
     char detail[1024];
 };
 
-// ---- the scribe ---------------------------------------------------------------------------------------------------
+// ---- the scribe ---------------------------------------------------------------------------------
 
 static int write_facts(struct ledger *l, void *arg)
 {
@@ -39,7 +39,7 @@ static int start_scribe(struct session *s)
     int pair[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
+        return err_last();
     pid_t pid = fork();
     if (pid == 0) {
         close(pair[0]);
@@ -48,7 +48,7 @@ static int start_scribe(struct session *s)
     close(pair[1]);
     if (pid < 0) {
         close(pair[0]);
-        return -errno;
+        return err_last();
     }
     s->scribe = pid;
     s->scribe_fd = pair[0];
@@ -69,7 +69,7 @@ static void tell_scribe(struct session *s, enum audit_kind kind, const char *sub
         log_warn("not recorded in the ledger: %s %s", audit_word(kind), subject);
 }
 
-// ---- session --------------------------------------------------------------------------------------------------------
+// ---- session ------------------------------------------------------------------------------------
 
 static int become_owner(struct session *s)
 {
@@ -82,13 +82,13 @@ static int become_owner(struct session *s)
             return 0;
         refuse(&s->refusal, REFUSE_NEEDS_ROOT, "becoming %s, who owns the vault", c->user);
         refuse_why(&s->refusal, "%s", strerror(-r));
-        return refuse_todo(&s->refusal, "ductile-install apply");
+        return refuse_remedy(&s->refusal, "ductile-install apply");
     }
     if ((int64_t)geteuid() == c->uid)
         return 0;
     refuse(&s->refusal, REFUSE_NEEDS_ROOT, "the vault of %s", c->name);
     refuse_why(&s->refusal, "it belongs to %s, and this is uid %u", c->user, geteuid());
-    return refuse_todo(&s->refusal, "sudo %s ...", s->opts->program->name);
+    return refuse_remedy(&s->refusal, "sudo %s ...", s->opts->program->name);
 }
 
 int session_begin(const struct opts *opts, struct session *s)
@@ -104,7 +104,7 @@ int session_begin(const struct opts *opts, struct session *s)
     if (!s->config->resolved) {
         refuse(&s->refusal, REFUSE_IDS, "the vault of %s", s->config->name);
         refuse_why(&s->refusal, "its owner, %s, does not exist yet", s->config->user);
-        return refuse_todo(&s->refusal, "ductile-install apply");
+        return refuse_remedy(&s->refusal, "ductile-install apply");
     }
     r = vault_arena_open(s->config->vault_file, &s->refusal); // as root: the memlock limit does not bind it
     if (r == 0 && start_scribe(s) < 0)
@@ -119,7 +119,7 @@ int session_open(struct session *s, bool change)
         if (s->lock_fd < 0) {
             refuse(&s->refusal, REFUSE_VAULT_OPEN, "the vault, %s", s->config->vault_file);
             refuse_why(&s->refusal, "its lock: %s (%s)", strerror(-s->lock_fd), errno_name(-s->lock_fd));
-            return refuse_todo(&s->refusal, "ductile-install apply");
+            return refuse_remedy(&s->refusal, "ductile-install apply");
         }
     }
     int r = vault_open(s->config->age_key_file, s->config->vault_file, &s->vault, &s->refusal);

@@ -8,16 +8,16 @@ struct session {
     const struct opts *opts;
     struct config *config;
     struct vault vault;
-    bool open;      // the vault is
-    bool root;      // started as root
+    bool open; // the vault is
+    bool root; // started as root
     int lock_fd;
-    int scribe_fd;  // facts go here; -1: nobody writes them
+    int scribe_fd; // facts go here; -1: nobody writes them
     pid_t scribe;
     struct refusal refusal;
 };
 
-// Loads the config, opens the locked arena, starts the scribe (a child that is the ledger's owner) and becomes the
-// service user, as whom everything after this happens. -ECANCELED.
+// Loads the config, opens the locked arena, starts the scribe (a child that is the ledger's owner) and
+// becomes the service user, as whom everything after this happens. -ECANCELED.
 MUST int session_begin(const struct opts *opts, struct session *s);
 // Opens the vault, exclusively where it will be changed.
 MUST int session_open(struct session *s, bool change);

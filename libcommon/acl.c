@@ -27,7 +27,7 @@ int acl_is_extended(int fd)
     char path[32];
     int r = acl_extended_file(path_of(fd, path)); // asks for both, access and default
 
-    return r < 0 ? (is_unsupported(errno) ? 0 : -errno) : r > 0;
+    return r < 0 ? (is_unsupported(errno) ? 0 : err_last()) : r > 0;
 }
 
 int acl_remove_extended(int fd)
@@ -38,11 +38,11 @@ int acl_remove_extended(int fd)
     if (acl_is_extended(fd) == 0)
         return 0;
     if (fstat(fd, &st) < 0)
-        return -errno;
+        return err_last();
     OWNED(acl_freep) acl_t plain = acl_from_mode(st.st_mode & 07777);
     if (!plain || acl_set_fd(fd, plain) < 0)
-        return -errno;
-    return S_ISDIR(st.st_mode) && acl_delete_def_file(path_of(fd, path)) < 0 ? -errno : 0;
+        return err_last();
+    return S_ISDIR(st.st_mode) && acl_delete_def_file(path_of(fd, path)) < 0 ? err_last() : 0;
 }
 
 // The entry of a kind (and gid, for ACL_GROUP); NULL where there is none.
@@ -78,11 +78,12 @@ static bool has(acl_entry_t e, enum acl_rights rights)
 int acl_group_has(int fd, gid_t gid, enum acl_rights rights, bool inherit, bool *ret_masked)
 {
     char path[32];
-    OWNED(acl_freep) acl_t acl = acl_get_file(path_of(fd, path), inherit ? ACL_TYPE_DEFAULT : ACL_TYPE_ACCESS);
+    OWNED(acl_freep)
+    acl_t acl = acl_get_file(path_of(fd, path), inherit ? ACL_TYPE_DEFAULT : ACL_TYPE_ACCESS);
 
     *ret_masked = false;
     if (!acl)
-        return is_unsupported(errno) ? 0 : -errno;
+        return is_unsupported(errno) ? 0 : err_last();
     acl_entry_t entry = find(acl, ACL_GROUP, gid), mask = find(acl, ACL_MASK, 0);
     if (!entry || !has(entry, rights))
         return 0;
@@ -95,10 +96,10 @@ static int add_rights(acl_entry_t e, enum acl_rights rights)
     acl_permset_t set;
 
     if (acl_get_permset(e, &set) < 0)
-        return -errno;
+        return err_last();
     if ((rights & ACL_RIGHT_R) && acl_add_perm(set, ACL_READ) < 0)
-        return -errno;
-    return (rights & ACL_RIGHT_X) && acl_add_perm(set, ACL_EXECUTE) < 0 ? -errno : 0;
+        return err_last();
+    return (rights & ACL_RIGHT_X) && acl_add_perm(set, ACL_EXECUTE) < 0 ? err_last() : 0;
 }
 
 // A default ACL needs owner, group and other too; they are taken from the mode.
@@ -120,17 +121,18 @@ int acl_group_grant(int fd, gid_t gid, enum acl_rights rights, bool inherit)
     acl_entry_t entry = acl ? find(acl, ACL_GROUP, gid) : NULL;
 
     if (!acl)
-        return -errno;
+        return err_last();
     if (!entry && (acl_create_entry(&acl, &entry) < 0 || acl_set_tag_type(entry, ACL_GROUP) < 0 ||
                    acl_set_qualifier(entry, &gid) < 0))
-        return -errno;
+        return err_last();
     int r = add_rights(entry, rights);
     if (r < 0)
         return r;
     acl_entry_t mask = find(acl, ACL_MASK, 0);
-    // An existing mask is widened by these rights and no others: what the owner closed for somebody else stays closed.
-    r = mask ? add_rights(mask, rights) : acl_calc_mask(&acl) < 0 ? -errno : 0;
+    // An existing mask is widened by these rights and no others: what the owner closed for somebody else
+    // stays closed.
+    r = mask ? add_rights(mask, rights) : acl_calc_mask(&acl) < 0 ? err_last() : 0;
     if (r < 0)
         return r;
-    return acl_set_file(path, inherit ? ACL_TYPE_DEFAULT : ACL_TYPE_ACCESS, acl) < 0 ? -errno : 0;
+    return acl_set_file(path, inherit ? ACL_TYPE_DEFAULT : ACL_TYPE_ACCESS, acl) < 0 ? err_last() : 0;
 }

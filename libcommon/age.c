@@ -1,4 +1,5 @@
-// age v1. HKDF-SHA256 is built from libsodium's HMAC (1.0.18 has no HKDF); every key is in the arena or wiped.
+// age v1. HKDF-SHA256 is built from libsodium's HMAC (1.0.18 has no HKDF); every key is in the arena or
+// wiped.
 #include "age.h"
 #include "bech32.h"
 #include "limits.h"
@@ -45,7 +46,7 @@ static void mac_header(const uint8_t file_key[static FILE_KEY_LEN], const uint8_
     sodium_memzero(&state, sizeof(state));
 }
 
-// ---- keys -------------------------------------------------------------------------------------------
+// ---- keys ---------------------------------------------------------------------------------------
 
 static int identity_from_scalar(struct age_identity *id)
 {
@@ -80,7 +81,8 @@ int age_identity_parse(const struct secret *text, struct age_identity *ret)
         size_t n = (size_t)((newline ? newline : end) - p);
         size_t line = n > 0 && p[n - 1] == '\r' ? n - 1 : n;
         if (line > 0 && p[0] != '#') {
-            r = ++found > 1 ? -EINVAL : bech32_decode("age-secret-key-", p, line, id.scalar.data, AGE_KEY_LEN);
+            r = ++found > 1 ? -EINVAL
+                            : bech32_decode("age-secret-key-", p, line, id.scalar.data, AGE_KEY_LEN);
             if (r == 0 && p[0] != 'A') // the format writes identities in upper case
                 r = -EINVAL;
         }
@@ -106,8 +108,10 @@ int age_identity_text(const struct age_identity *identity, struct secret *ret)
     if (r < 0)
         return r;
     age_recipient_text(identity->recipient, recipient);
-    int head = snprintf((char *)s.data, SIZE, "# secret zero: whoever reads this line reads the whole vault\n"
-                                              "# public key: %s\n", recipient);
+    int head = snprintf((char *)s.data, SIZE,
+                        "# secret zero: whoever reads this line reads the whole vault\n"
+                        "# public key: %s\n",
+                        recipient);
     char *key = (char *)s.data + head;
     r = bech32_encode("age-secret-key-", identity->scalar.data, AGE_KEY_LEN, key, SIZE - (size_t)head);
     for (char *p = key; *p; p++)
@@ -138,7 +142,7 @@ int age_recipient_parse(const char *s, uint8_t ret[static AGE_KEY_LEN])
     return bech32_decode("age", s, strlen(s), ret, AGE_KEY_LEN);
 }
 
-// ---- encryption ---------------------------------------------------------------------------------------
+// ---- encryption ---------------------------------------------------------------------------------
 
 static void base64_32(const uint8_t *data, char out[static B64_32 + 1])
 {
@@ -160,7 +164,8 @@ static int wrap(struct strbuf *header, const uint8_t file_key[static FILE_KEY_LE
         memcpy(salt, share, 32);
         memcpy(salt + 32, recipient, 32);
         hkdf(shared, sizeof(shared), salt, sizeof(salt), wrap_info, key);
-        crypto_aead_chacha20poly1305_ietf_encrypt(body, NULL, file_key, FILE_KEY_LEN, NULL, 0, NULL, nonce, key);
+        crypto_aead_chacha20poly1305_ietf_encrypt(body, NULL, file_key, FILE_KEY_LEN, NULL, 0, NULL, nonce,
+                                                  key);
         base64_32(share, text);
         sb_addf(header, "-> X25519 %s\n", text);
         base64_32(body, text);
@@ -180,8 +185,8 @@ static void chunk_nonce(uint8_t nonce[static 12], uint64_t counter, bool last)
     nonce[11] = last;
 }
 
-static void add_payload(struct strbuf *file, const uint8_t file_key[static FILE_KEY_LEN], const uint8_t *plain,
-                        size_t len)
+static void add_payload(struct strbuf *file, const uint8_t file_key[static FILE_KEY_LEN],
+                        const uint8_t *plain, size_t len)
 {
     uint8_t nonce[NONCE_LEN], key[32], stream_nonce[12];
     static uint8_t chunk[CHUNK + TAG_LEN];
@@ -232,7 +237,7 @@ int age_encrypt(const void *plain, size_t len, const uint8_t (*recipients)[AGE_K
     return 0;
 }
 
-// ---- decryption ---------------------------------------------------------------------------------------
+// ---- decryption ---------------------------------------------------------------------------------
 
 struct reader {
     const uint8_t *start, *p, *end;
@@ -263,7 +268,8 @@ static int decode_base64(const char *s, size_t len, uint8_t *out, size_t want)
     for (size_t i = 0; i < len; i++)
         if (!s[i] || !strchr(alphabet, s[i]))
             return -EBADMSG;
-    if (sodium_base642bin(out, want, s, len, NULL, &got, &end, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0)
+    if (sodium_base642bin(out, want, s, len, NULL, &got, &end, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) !=
+        0)
         return -EBADMSG;
     return got == want && end == s + len ? 0 : -EBADMSG; // it may stop early without failing
 }
@@ -289,8 +295,8 @@ static int split_arguments(const char *s, size_t len, const char *args[static 3]
     return n;
 }
 
-// Reads a stanza's body: full lines of 64 columns, then a shorter one. *ret is its first line, *ret_len all its
-// characters; a body that fits one line is thus whole in *ret.
+// Reads a stanza's body: full lines of 64 columns, then a shorter one. *ret is its first line, *ret_len all
+// its characters; a body that fits one line is thus whole in *ret.
 static int read_body(struct reader *r, const char **ret, size_t *ret_len)
 {
     *ret = NULL;
@@ -327,8 +333,8 @@ static int unwrap(const char *share_text, size_t share_len, const char *body, si
     memcpy(salt, share, 32);
     memcpy(salt + 32, id->recipient, 32);
     hkdf(shared, sizeof(shared), salt, sizeof(salt), wrap_info, key);
-    int opened = crypto_aead_chacha20poly1305_ietf_decrypt(file_key, NULL, NULL, wrapped, sizeof(wrapped), NULL, 0,
-                                                           nonce, key) == 0;
+    int opened = crypto_aead_chacha20poly1305_ietf_decrypt(file_key, NULL, NULL, wrapped, sizeof(wrapped),
+                                                           NULL, 0, nonce, key) == 0;
     sodium_memzero(shared, sizeof(shared));
     sodium_memzero(key, sizeof(key));
     return opened;

@@ -111,7 +111,8 @@ int bech32_decode(const char *hrp, const char *s, size_t text_len, uint8_t *data
     if (len > MAX_DATA || text_len < hrp_len + 1 + CHECK_LEN || text_len > hrp_len + 1 + sizeof(values))
         return -EINVAL;
     for (size_t i = 0; i < hrp_len; i++)
-        if (lower(s[i]) != hrp[i] || (hrp[i] >= 'a' && hrp[i] <= 'z' && (s[i] >= 'A' && s[i] <= 'Z') != upper))
+        if (lower(s[i]) != hrp[i] ||
+            (hrp[i] >= 'a' && hrp[i] <= 'z' && (s[i] >= 'A' && s[i] <= 'Z') != upper))
             return -EINVAL;
     size_t n = text_len - hrp_len - 1;
     const char *body = s + hrp_len + 1;

@@ -38,8 +38,8 @@ static int parse(struct bundle *b, const char *p, const char *end)
         size_t name_len = head[1] | (size_t)head[2] << 8;
         size_t len = head[3] | (size_t)head[4] << 8 | (size_t)head[5] << 16 | (size_t)head[6] << 24;
         p += HEAD;
-        if ((size_t)(end - p) < name_len + 1 + len + 1 || p[name_len] != '\0' || p[name_len + 1 + len] != '\0' ||
-            strlen(p) != name_len)
+        if ((size_t)(end - p) < name_len + 1 + len + 1 || p[name_len] != '\0' ||
+            p[name_len + 1 + len] != '\0' || strlen(p) != name_len)
             return -EBADMSG;
         struct bundle_entry *list = reallocarray(b->list, b->n + 1, sizeof(*list));
         if (!list)
@@ -61,7 +61,7 @@ int bundle_read(int fd, struct bundle *ret)
     if (r < 0)
         return r;
     if (lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
+        return err_last();
     r = fd_read_all(fd, LIMIT_BUNDLE, &b.memory, &len);
     if (r < 0)
         return r;

@@ -26,7 +26,6 @@ struct bundle {
     size_t n;
 };
 
-
 struct strbuf;
 // Adds an entry to sb; an empty sb gets the header first. An entry too long for its fields makes sb fail.
 void bundle_add(struct strbuf *sb, char kind, const char *name, const void *data, size_t len);

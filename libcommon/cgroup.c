@@ -15,7 +15,7 @@ static int directory_of(const char *path, char *ret, size_t size)
     OWNED(freep) char *text = NULL;
     size_t len;
     OWNED(fd_closep) int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    int r = fd < 0 ? -errno : fd_read_all(fd, 1 << 20, &text, &len);
+    int r = fd < 0 ? err_last() : fd_read_all(fd, 1 << 20, &text, &len);
 
     if (r < 0)
         return r;
@@ -40,7 +40,7 @@ static int own_path(char *ret, size_t size)
     OWNED(freep) char *text = NULL;
     size_t len;
     OWNED(fd_closep) int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    int r = fd < 0 ? -errno : fd_read_all(fd, 65536, &text, &len);
+    int r = fd < 0 ? err_last() : fd_read_all(fd, 65536, &text, &len);
 
     if (r < 0)
         return r;
@@ -61,10 +61,10 @@ int cgroup_open_own(int *ret_dir)
         return r;
     OWNED(fd_closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return -errno;
+        return err_last();
     // Both are needed: children are made here, and processes leave from here.
     if (faccessat(fd, ".", W_OK, AT_EACCESS) < 0 || faccessat(fd, "cgroup.procs", W_OK, AT_EACCESS) < 0)
-        return -errno;
+        return err_last();
     *ret_dir = fd_take(&fd);
     return 0;
 }
@@ -72,10 +72,10 @@ int cgroup_open_own(int *ret_dir)
 int cgroup_make(int parent, const char *name, int *ret_dir)
 {
     if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-        return -errno;
+        return err_last();
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return -errno;
+        return err_last();
     *ret_dir = fd;
     return 0;
 }
@@ -84,7 +84,7 @@ static int open_file(int dir, const char *name, int flags)
 {
     int fd = openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW);
 
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? err_last() : fd;
 }
 
 static int write_file(int dir, const char *name, const char *text)
@@ -115,7 +115,7 @@ int cgroup_populated(int events_fd)
     ssize_t n = pread(events_fd, text, sizeof(text) - 1, 0);
 
     if (n < 0)
-        return -errno;
+        return err_last();
     text[n] = '\0';
     const char *p = strstr(text, "populated ");
     return p ? p[strlen("populated ")] == '1' : -EPROTO;
@@ -153,7 +153,7 @@ static int kill_and_wait(int dir, int timeout_ms)
         if (cgroup_populated(events) == 0)
             return 1;
         if (poll(&p, 1, 50) < 0 && errno != EINTR)
-            return -errno;
+            return err_last();
     }
     return r < 0 ? r : cgroup_populated(events) == 0 ? 1 : -ETIMEDOUT;
 }
@@ -176,7 +176,7 @@ int cgroup_sweep(int parent, const char *prefix, int timeout_ms)
         else
             held += killed;
         if (r == 0 && unlinkat(parent, names[i], AT_REMOVEDIR) < 0)
-            r = -errno;
+            r = err_last();
     }
     fd_list_free(names, n);
     return r < 0 ? r : held;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-// Opens the directory of this process's own cgroup v2 for use as a delegated root. -ENOENT: there is no cgroup2
-// mount or no entry in /proc/self/cgroup; -EACCES: it may not be written, so it was not delegated.
+// Opens the directory of this process's own cgroup v2 for use as a delegated root. -ENOENT: there is no
+// cgroup2 mount or no entry in /proc/self/cgroup; -EACCES: it may not be written, so it was not delegated.
 MUST int cgroup_open_own(int *ret_dir);
 // Makes (or finds) a child cgroup and opens its directory.
 MUST int cgroup_make(int parent, const char *name, int *ret_dir);
@@ -23,6 +23,6 @@ MUST int cgroup_populated(int events_fd);
 MUST int cgroup_count(int dir);
 // SIGKILL to everything in dir and below.
 MUST int cgroup_kill(int dir);
-// Kills and removes every child of parent whose name starts with prefix, waiting at most timeout_ms for each to be
-// empty. Returns how many of them still held processes, or -errno.
+// Kills and removes every child of parent whose name starts with prefix, waiting at most timeout_ms for each
+// to be empty. Returns how many of them still held processes, or -errno.
 MUST int cgroup_sweep(int parent, const char *prefix, int timeout_ms);

@@ -1,6 +1,6 @@
 // config.yaml to struct config. config.def says what each key is; here stand the types and the decoder. Rules
-// that need more than one key are in config_rules.c, files and ids in config_load.c, questions in config_ask.c.
-// Every error is noted with its position; none stops the others.
+// that need more than one key are in config_rules.c, files and ids in config_load.c, questions in
+// config_ask.c. Every error is noted with its position; none stops the others.
 #include "config.h"
 #include "config_internal.h"
 #include "log.h"
@@ -25,22 +25,52 @@ enum section {
     SECTION_LIMITS,
 };
 
-enum type { TYPE_STR, TYPE_BOOL, TYPE_U64, TYPE_DURATION, TYPE_SIZE, TYPE_ENUM, TYPE_ID, TYPE_STRS, TYPE_DURMAP,
-            TYPE_FREE, TYPE_SUB, TYPE_NAMED, TYPE_LIST };
+enum type {
+    TYPE_STR,
+    TYPE_BOOL,
+    TYPE_U64,
+    TYPE_DURATION,
+    TYPE_SIZE,
+    TYPE_ENUM,
+    TYPE_ID,
+    TYPE_STRS,
+    TYPE_DURMAP,
+    TYPE_FREE,
+    TYPE_SUB,
+    TYPE_NAMED,
+    TYPE_LIST
+};
 
-enum check { CHECK_ANY, CHECK_INSTANCE, CHECK_USER, CHECK_ABSPATH, CHECK_PLUGIN, CHECK_EVENT, CHECK_USES, CHECK_ENV,
-             CHECK_RECIPIENT };
+enum check {
+    CHECK_ANY,
+    CHECK_INSTANCE,
+    CHECK_USER,
+    CHECK_ABSPATH,
+    CHECK_PLUGIN,
+    CHECK_EVENT,
+    CHECK_USES,
+    CHECK_ENV,
+    CHECK_RECIPIENT
+};
 
-enum values { VALUES_LOG_LEVEL, VALUES_ON_UNATTESTED, VALUES_SIDEDOOR, VALUES_LANDLOCK, VALUES_API_OPERATORS,
-              VALUES_POSTURE };
+enum values {
+    VALUES_LOG_LEVEL,
+    VALUES_ON_UNATTESTED,
+    VALUES_SIDEDOOR,
+    VALUES_LANDLOCK,
+    VALUES_API_OPERATORS,
+    VALUES_POSTURE
+};
 
 static const char *const value_names[][5] = {
     [VALUES_LOG_LEVEL] = {"debug", "info", "warn", "error"},
     [VALUES_ON_UNATTESTED] = {[UNATTESTED_REFUSE] = "refuse"},
-    [VALUES_SIDEDOOR] = {[SIDEDOOR_WARN] = "warn", [SIDEDOOR_REFUSE] = "refuse", [SIDEDOOR_STRICT] = "strict"},
+    [VALUES_SIDEDOOR] =
+        {[SIDEDOOR_WARN] = "warn", [SIDEDOOR_REFUSE] = "refuse", [SIDEDOOR_STRICT] = "strict"},
     [VALUES_LANDLOCK] = {[LANDLOCK_SCOPE] = "scope", [LANDLOCK_WRITE] = "write"},
     [VALUES_API_OPERATORS] = {[API_OPERATORS_RO] = "ro", [API_OPERATORS_RW] = "rw"},
-    [VALUES_POSTURE] = {[POSTURE_UNCONFINED] = "unconfined", [POSTURE_FULL_PRIVSEP] = "full-privsep",
+    [VALUES_POSTURE] = {[POSTURE_UNCONFINED] = "unconfined",
+                        [POSTURE_FULL_PRIVSEP] = "full-privsep",
                         [POSTURE_HYBRID] = "hybrid"},
 };
 
@@ -141,8 +171,9 @@ static const struct {
 
 const struct config_row *config_rows(size_t *ret_n)
 {
-    static const char *const types[] = {"text", "true/false", "number", "duration", "size", "word", "auto or number",
-                                        "list", "map of durations", "map", "map", "map of names", "list of maps"};
+    static const char *const types[] = {"text", "true/false",     "number",      "duration",         "size",
+                                        "word", "auto or number", "list",        "map of durations", "map",
+                                        "map",  "map of names",   "list of maps"};
     static struct config_row out[ARRAY_LEN(rows)];
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -152,7 +183,7 @@ const struct config_row *config_rows(size_t *ret_n)
     return out;
 }
 
-// ---- what is shared while decoding -------------------------------------------------------------
+// ---- what is shared while decoding --------------------------------------------------------------
 
 const char *config_pool(struct config *config, char *s)
 {
@@ -183,8 +214,10 @@ const char *config_expand(struct decode *d, const char *pattern, const char *nam
 
 static bool env_is_obeyed(const char *s)
 {
-    static const char *const prefixes[] = {"LD_", "PYTHON", "PERL", "RUBY", "NODE_", "GCONV", "GLIBC", "MALLOC_", "GIT_"};
-    static const char *const names[] = {"BASH_ENV", "ENV", "IFS", "SHELLOPTS", "BASHOPTS", "PS4", "PATH", "HOME", "TMPDIR"};
+    static const char *const prefixes[] = {"LD_",   "PYTHON", "PERL",    "RUBY", "NODE_",
+                                           "GCONV", "GLIBC",  "MALLOC_", "GIT_"};
+    static const char *const names[] = {"BASH_ENV", "ENV",  "IFS",  "SHELLOPTS", "BASHOPTS",
+                                        "PS4",      "PATH", "HOME", "TMPDIR"};
 
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
         if (str_starts(s, prefixes[i]))
@@ -238,7 +271,8 @@ static const char *check_text(enum check check, const char *s)
     case CHECK_ENV:
         if (!is_env_name(s))
             return "the name of an environment variable";
-        return env_is_obeyed(s) ? "a name that no linker or interpreter obeys and that no contract sets" : NULL;
+        return env_is_obeyed(s) ? "a name that no linker or interpreter obeys and that no contract sets"
+                                : NULL;
     case CHECK_RECIPIENT: return str_starts(s, "age1") && strlen(s) == 62 ? NULL : "an age1... recipient";
     }
     return NULL;
@@ -258,8 +292,9 @@ static void unknown_key(struct decode *d, enum section section, const struct ypa
     unsigned distance = 4;
 
     if (section == SECTION_ACCOUNT && str_eq(pair->key, "groups")) {
-        diag_add(d->diags, pair->pos, path,
-                 "is refused: a plugin gets its account's gid and no other; a docker or sudo group would be a door to root");
+        diag_add(
+            d->diags, pair->pos, path,
+            "is refused: a plugin gets its account's gid and no other; a docker or sudo group would be a door to root");
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -372,7 +407,8 @@ static void take_strs(struct decode *d, const struct row *row, const struct ynod
     }
 }
 
-static void take_durations(struct decode *d, const struct ynode *node, const char *path, struct timeouts *field)
+static void take_durations(struct decode *d, const struct ynode *node, const char *path,
+                           struct timeouts *field)
 {
     static const struct row any = {.type = TYPE_DURATION, .low = 1, .high = 30ll * 86400000};
 
@@ -517,7 +553,8 @@ static void set_default(struct decode *d, const struct row *row, const char *nam
 {
     void *field = (char *)base + row->offset;
     const char *text = config_expand(d, row->def, name);
-    struct ynode node = {.kind = YNODE_SCALAR, .pos = {"(default)", 0, 0}, .text = (char *)text, .plain = true};
+    struct ynode node = {
+        .kind = YNODE_SCALAR, .pos = {"(default)", 0, 0}, .text = (char *)text, .plain = true};
 
     if (!text)
         return;
@@ -544,109 +581,9 @@ static void set_defaults(struct decode *d, enum section section, const char *nam
     }
 }
 
-// ---- files ----------------------------------------------------------------------------------------
-
-void config_files_free(struct config_file *files, size_t n)
+void config_decode(struct decode *d)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(files[i].name);
-        free(files[i].text);
-    }
-    free(files);
-}
-
-void config_free(struct config *c)
-{
-    if (!c)
-        return;
-    ynode_free(c->root);
-    for (size_t i = 0; i < c->n_pool; i++)
-        free(c->pool[i]);
-    free(c->pool);
-    free(c->env_passthrough.list);
-    free(c->recovery_recipients.list);
-    free(c->plugin_roots.list);
-    free(c->include.list);
-    for (size_t i = 0; i < c->plugins.n; i++)
-        free(c->plugins.list[i].timeouts.list);
-    for (size_t i = 0; i < c->pipelines.n; i++)
-        free(c->pipelines.list[i].steps.list);
-    free(c->accounts.list);
-    free(c->plugins.list);
-    free(c->pipelines.list);
-    config_files_free(c->files, c->n_files);
-    free(c);
-}
-
-static int refuse_diags(struct refusal *refusal, const char *path, struct diags *diags)
-{
-    OWNED(freep) char *text = diags_text(diags);
-
-    refuse(refusal, REFUSE_CONFIG, "the config %s has %zu error%s", path, diags->n, diags->n == 1 ? "" : "s");
-    refuse_todo(refusal, "mend the line%s above, then: ductile-gate check -c %s", diags->n == 1 ? "" : "s", path);
-    // The list may be longer than a refusal's line holds: print it whole, on lines of their own.
-    if (text && strlen(text) >= sizeof(refusal->why)) {
-        log_plain(LOG_LEVEL_ERR, "%s", text);
-        return refuse_why(refusal, "%zu errors, printed above", diags->n);
-    }
-    return refuse_why(refusal, "%s", text ? text : "out of memory");
-}
-
-static uint64_t default_workers(void)
-{
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return cpus > 2 ? (uint64_t)cpus - 1 : 1;
-}
-
-static int merge_files(struct config *c, struct diags *diags)
-{
-    int result = 0;
-
-    for (size_t i = 0; i < c->n_files; i++) {
-        struct ynode *node = NULL;
-        int r = yaml_parse(c->files[i].name, c->files[i].text, c->files[i].len, diags, &node);
-        if (r == 0 && i > 0 && ynode_get(node, "include"))
-            diag_add(diags, ynode_get(node, "include")->pos, "include", "only the main file includes others");
-        if (r == 0)
-            r = ynode_merge(&c->root, node, "", diags);
-        if (r < 0)
-            result = r;
-    }
-    return result;
-}
-
-int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal)
-{
-    OWNED(diags_free) struct diags diags = {0};
-    OWNED(config_freep) struct config *c = calloc(1, sizeof(*c));
-
-    if (!c) {
-        config_files_free(files, n);
-        refuse(refusal, REFUSE_IO, "the config");
-        return refuse_why(refusal, "out of memory");
-    }
-    c->files = files;
-    c->n_files = n;
-    c->path = files[0].name;
-    const char *slash = strrchr(c->path, '/');
-    c->dir = config_pool(c, slash ? strndup(c->path, (size_t)(slash - c->path)) : strdup("."));
-    c->max_workers = default_workers();
-    int r = merge_files(c, &diags);
-    struct decode d = {c, &diags, "ductile"};
-    const char *name = ynode_get_text(ynode_get(c->root, "service"), "name");
-    if (name && str_is_instance(name))
-        d.instance = name;
-    if (r == 0 || c->root) {
-        set_defaults(&d, SECTION_TOP, "", c);
-        if (c->root)
-            decode_section(&d, SECTION_TOP, c->root, "", c);
-        if (r == 0)
-            config_check_rules(&d);
-    }
-    if (diags.n > 0 || diags.failed || !c->dir)
-        return refuse_diags(refusal, c->path, &diags);
-    c->bus_uid = c->bus_gid = c->operators_gid = ID_AUTO;
-    *ret = ptr_take(&c);
-    return 0;
+    set_defaults(d, SECTION_TOP, "", d->config);
+    if (d->config->root)
+        decode_section(d, SECTION_TOP, d->config->root, "", d->config);
 }

@@ -97,16 +97,17 @@ struct config {
     uint64_t on_unattested, fail_on_sidedoor, api_operators;
     struct strs env_passthrough, recovery_recipients, plugin_roots, include;
     const char *age_key_file, *vault_file, *state_path, *api_socket;
-    uint64_t limit_stdout, limit_stderr, limit_request, limit_state, limit_events, limit_json_depth, limit_secrets;
+    uint64_t limit_stdout, limit_stderr, limit_request, limit_state, limit_events, limit_json_depth,
+        limit_secrets;
     struct account_list accounts;
     struct plugin_list plugins;
     struct pipeline_list pipelines;
 
     // derived
-    const char *path;      // of the main file
-    const char *dir;       // its directory: plugins.lock and accounts.lock.yaml stand here
+    const char *path; // of the main file
+    const char *dir;  // its directory: plugins.lock and accounts.lock.yaml stand here
     enum posture posture;
-    const char *bus_user;  // NAME-bus; in posture unconfined the service user
+    const char *bus_user; // NAME-bus; in posture unconfined the service user
     int64_t bus_uid, bus_gid, operators_gid;
     bool resolved;
 
@@ -128,7 +129,8 @@ struct config_file {
 // that exists. path NULL: /etc/INSTANCE/config.yaml. 0, or -ECANCELED with every error in refusal->why.
 MUST int config_load(int root, const char *path, const char *instance, struct config **ret,
                      struct refusal *refusal);
-// The same from texts that are already in memory (the bus gets them so). Takes the files over, also when it fails.
+// The same from texts that are already in memory (the bus gets them so). Takes the files over, also when it
+// fails.
 MUST int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal);
 void config_free(struct config *config);
 static inline void config_freep(struct config **config)
@@ -137,8 +139,8 @@ static inline void config_freep(struct config **config)
     *config = NULL;
 }
 
-// Fills the ids from the text of accounts.lock.yaml. -ECANCELED where an account of the config has none, or where
-// a pinned id differs.
+// Fills the ids from the text of accounts.lock.yaml. -ECANCELED where an account of the config has none, or
+// where a pinned id differs.
 MUST int config_resolve(struct config *config, const char *lock_text, size_t len, struct refusal *refusal);
 // For an unconfined instance that was never installed: service and bus are whoever runs this.
 void config_resolve_self(struct config *config);

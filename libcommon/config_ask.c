@@ -44,7 +44,10 @@ const char *config_principal_of(const struct config *c, const char *plugin, char
 uint64_t config_timeout_of(const struct config *c, const char *plugin, const char *command)
 {
     static const struct timeout_row usual[] = {
-        {"poll", 60000}, {"handle", 120000}, {"health", 10000}, {"init", 30000},
+        {"poll", 60000},
+        {"handle", 120000},
+        {"health", 10000},
+        {"init", 30000},
     };
     const struct plugin_config *p = config_plugin(c, plugin);
 

@@ -3,9 +3,114 @@
 #include "config.h"
 #include "config_internal.h"
 #include "fd.h"
+#include "log.h"
 #include "str.h"
 #include <stdio.h>
 #include <string.h>
+
+static void files_free(struct config_file *files, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(files[i].name);
+        free(files[i].text);
+    }
+    free(files);
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    ynode_free(c->root);
+    for (size_t i = 0; i < c->n_pool; i++)
+        free(c->pool[i]);
+    free(c->pool);
+    free(c->env_passthrough.list);
+    free(c->recovery_recipients.list);
+    free(c->plugin_roots.list);
+    free(c->include.list);
+    for (size_t i = 0; i < c->plugins.n; i++)
+        free(c->plugins.list[i].timeouts.list);
+    for (size_t i = 0; i < c->pipelines.n; i++)
+        free(c->pipelines.list[i].steps.list);
+    free(c->accounts.list);
+    free(c->plugins.list);
+    free(c->pipelines.list);
+    files_free(c->files, c->n_files);
+    free(c);
+}
+
+static int refuse_diags(struct refusal *refusal, const char *path, struct diags *diags)
+{
+    OWNED(freep) char *text = diags_text(diags);
+
+    refuse(refusal, REFUSE_CONFIG, "the config %s has %zu error%s", path, diags->n, diags->n == 1 ? "" : "s");
+    refuse_remedy(refusal, "mend the line%s above, then: ductile-gate check -c %s", diags->n == 1 ? "" : "s",
+                  path);
+    // The list may be longer than a refusal's line holds: print it whole, on lines of their own.
+    if (text && strlen(text) >= sizeof(refusal->why)) {
+        log_plain(LOG_LEVEL_ERR, "%s", text);
+        return refuse_why(refusal, "%zu errors, printed above", diags->n);
+    }
+    return refuse_why(refusal, "%s", text ? text : "out of memory");
+}
+
+static uint64_t default_workers(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cpus > 2 ? (uint64_t)cpus - 1 : 1;
+}
+
+static int merge_files(struct config *c, struct diags *diags)
+{
+    int result = 0;
+
+    for (size_t i = 0; i < c->n_files; i++) {
+        struct ynode *node = NULL;
+        int r = yaml_parse(c->files[i].name, c->files[i].text, c->files[i].len, diags, &node);
+        if (r == 0 && i > 0 && ynode_get(node, "include"))
+            diag_add(diags, ynode_get(node, "include")->pos, "include", "only the main file includes others");
+        if (r == 0)
+            r = ynode_merge(&c->root, node, "", diags);
+        if (r < 0)
+            result = r;
+    }
+    return result;
+}
+
+int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal)
+{
+    OWNED(diags_free) struct diags diags = {0};
+    OWNED(config_freep) struct config *c = calloc(1, sizeof(*c));
+
+    if (!c || n == 0) {
+        files_free(files, n);
+        refuse(refusal, REFUSE_IO, "the config");
+        return refuse_why(refusal, "out of memory");
+    }
+    c->files = files;
+    c->n_files = n;
+    c->path = files[0].name;
+    const char *slash = strrchr(c->path, '/');
+    c->dir = config_pool(c, slash ? strndup(c->path, (size_t)(slash - c->path)) : strdup("."));
+    c->max_workers = default_workers();
+    int r = merge_files(c, &diags);
+    struct decode d = {c, &diags, "ductile"};
+    const char *name = ynode_get_text(ynode_get(c->root, "service"), "name");
+    if (name && str_is_instance(name))
+        d.instance = name;
+    if (r == 0 || c->root) {
+        config_decode(&d);
+        if (r == 0)
+            config_check_rules(&d);
+    }
+    if (diags.n > 0 || diags.failed || !c->dir)
+        return refuse_diags(refusal, c->path, &diags);
+    c->bus_uid = c->bus_gid = c->operators_gid = ID_AUTO;
+    *ret = ptr_take(&c);
+    return 0;
+}
 
 struct loading {
     int root;
@@ -22,16 +127,17 @@ static int load_file(struct loading *l, const char *path)
     if (l->n == LIMIT_CONFIG_FILES) {
         refuse(l->refusal, REFUSE_CONFIG, "the config has more than %d files", LIMIT_CONFIG_FILES);
         refuse_why(l->refusal, "%s is one too many", path);
-        return refuse_todo(l->refusal, "join some of the files under include:");
+        return refuse_remedy(l->refusal, "join some of the files under include:");
     }
     int r = fd_read_file(l->root, path, LIMIT_CONFIG_FILE, &text, &len);
-    if (r < 0) {
+    if (r != 0) {
         refuse(l->refusal, REFUSE_CONFIG, "the config %s cannot be read", path);
         refuse_why(l->refusal, "%s (%s)%s", strerror(-r), errno_name(-r),
                    r == -ELOOP ? ": a component of the path is a symbolic link" : "");
-        return refuse_todo(l->refusal, "%s", r == -ENOENT ? "ductile-install init --posture hybrid --operator USER"
-                                             : r == -EACCES ? "run this as root or as the service user"
-                                                            : "make it a plain file of at most 1 MiB");
+        return refuse_remedy(l->refusal, "%s",
+                             r == -ENOENT   ? "ductile-install init --posture hybrid --operator USER"
+                             : r == -EACCES ? "run this as root or as the service user"
+                                            : "make it a plain file of at most 1 MiB");
     }
     struct config_file *files = realloc(l->files, (l->n + 1) * sizeof(*files));
     if (files)
@@ -66,7 +172,7 @@ static int load_include(struct loading *l, const char *entry)
     r = dir < 0 ? dir : fd_list(dir, &names, &n);
     if (r < 0) {
         refuse(l->refusal, REFUSE_CONFIG, "the config includes %s", path);
-        refuse_todo(l->refusal, "chgrp the directory to the service's group, mode 0750");
+        refuse_remedy(l->refusal, "chgrp the directory to the service's group, mode 0750");
         return refuse_why(l->refusal, "it cannot be listed: %s", strerror(-r));
     }
     for (size_t i = 0; r == 0 && i < n; i++) {
@@ -97,7 +203,8 @@ static int load_includes(struct loading *l)
     return r;
 }
 
-int config_load(int root, const char *path, const char *instance, struct config **ret, struct refusal *refusal)
+int config_load(int root, const char *path, const char *instance, struct config **ret,
+                struct refusal *refusal)
 {
     struct loading l = {.root = root, .refusal = refusal};
     char buf[LIMIT_PATH];
@@ -113,14 +220,14 @@ int config_load(int root, const char *path, const char *instance, struct config 
         path = buf;
     }
     int r = load_file(&l, path);
-    if (r == 0)
+    if (r == 0 && l.n > 0)
         r = load_includes(&l);
-    if (r < 0) {
-        config_files_free(l.files, l.n);
+    if (r != 0) {
+        files_free(l.files, l.n);
         return r;
     }
     r = config_parse(l.files, l.n, &c, refusal);
-    if (r < 0)
+    if (r < 0 || !c)
         return r;
     r = fd_read_file(root, config_lock_path(c, "accounts.lock.yaml", buf), LIMIT_CONFIG_FILE, &lock, &len);
     if (r == 0)
@@ -130,7 +237,7 @@ int config_load(int root, const char *path, const char *instance, struct config 
     else {
         refuse(refusal, REFUSE_IDS, "%s cannot be read", buf);
         refuse_why(refusal, "%s", strerror(-r));
-        r = refuse_todo(refusal, "ductile-install apply");
+        r = refuse_remedy(refusal, "ductile-install apply");
     }
     if (r < 0)
         return r;
@@ -138,7 +245,7 @@ int config_load(int root, const char *path, const char *instance, struct config 
     return 0;
 }
 
-// ---- ids ------------------------------------------------------------------------------------------
+// ---- ids ----------------------------------------------------------------------------------------
 
 static int lock_id(const struct ynode *map, const char *key, int64_t pinned, int64_t *ret)
 {
@@ -157,7 +264,7 @@ static int resolve_fail(struct refusal *refusal, const struct config *c, const c
 {
     refuse(refusal, REFUSE_IDS, "the ids of %s are not those that were installed", who);
     refuse_why(refusal, "%s/accounts.lock.yaml does not agree with %s", c->dir, c->path);
-    return refuse_todo(refusal, "ductile-install apply");
+    return refuse_remedy(refusal, "ductile-install apply");
 }
 
 int config_resolve(struct config *c, const char *lock_text, size_t len, struct refusal *refusal)
@@ -184,13 +291,13 @@ int config_resolve(struct config *c, const char *lock_text, size_t len, struct r
         const char *user = ynode_get_text(row, "user");
         const char *home = ynode_get_text(row, "home");
         bool same_home = a->home ? home && str_eq(home, a->home) : !home;
-        if (!user || !same_home || (a->user && !str_eq(a->user, user)) || lock_id(row, "uid", a->uid, &a->uid) < 0 ||
-            lock_id(row, "gid", a->gid, &a->gid) < 0)
+        if (!user || !same_home || (a->user && !str_eq(a->user, user)) ||
+            lock_id(row, "uid", a->uid, &a->uid) < 0 || lock_id(row, "gid", a->gid, &a->gid) < 0)
             return resolve_fail(refusal, c, a->name);
         if (!a->user)
             a->user = config_pool(c, strdup(user));
-        if (!a->user || a->uid == c->uid || a->uid == c->bus_uid || a->gid == c->gid || a->gid == c->bus_gid ||
-            a->gid == c->operators_gid)
+        if (!a->user || a->uid == c->uid || a->uid == c->bus_uid || a->gid == c->gid ||
+            a->gid == c->bus_gid || a->gid == c->operators_gid)
             return resolve_fail(refusal, c, a->name);
     }
     c->resolved = true;

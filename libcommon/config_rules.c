@@ -1,5 +1,5 @@
-// The rules of a config that need more than one key: ids, homes, references, names. What a key alone must be is
-// in config.def.
+// The rules of a config that need more than one key: ids, homes, references, names. What a key alone must be
+// is in config.def.
 #include "config.h"
 #include "config_internal.h"
 #include "str.h"
@@ -39,13 +39,15 @@ static void derive_account(struct decode *d, struct account_config *a)
     if (str_eq(a->name, "unconfined") || str_eq(a->name, "bus") || str_eq(a->name, "operators"))
         rule(d, a->node, path, "this name is reserved");
     if (a->home && a->state_dir)
-        rule(d, ynode_get(n, "state_dir"), path, "home (credentialed) and state_dir (confined) exclude each other");
+        rule(d, ynode_get(n, "state_dir"), path,
+             "home (credentialed) and state_dir (confined) exclude each other");
     a->mode = a->home ? MODE_CREDENTIALED : MODE_CONFINED;
     if (a->mode == MODE_CREDENTIALED) {
         static const char *const own[] = {"user", "uid", "gid"};
         for (size_t i = 0; i < ARRAY_LEN(own); i++)
             if (ynode_get(n, own[i]))
-                rule(d, ynode_get(n, own[i]), path, "%s is taken from the user who owns home; leave it out", own[i]);
+                rule(d, ynode_get(n, own[i]), path, "%s is taken from the user who owns home; leave it out",
+                     own[i]);
         if (str_eq(a->name, "default") || str_eq(a->name, "untrusted"))
             rule(d, a->node, path, "cannot have a home: trust is granted by name, never inherited");
         if (str_eq(a->home, "/"))
@@ -53,7 +55,8 @@ static void derive_account(struct decode *d, struct account_config *a)
         if (!ynode_get(n, "landlock"))
             a->landlock = LANDLOCK_SCOPE;
         if (a->landlock != LANDLOCK_SCOPE)
-            rule(d, ynode_get(n, "landlock"), path, "a credentialed account acts as you: landlock is `scope`");
+            rule(d, ynode_get(n, "landlock"), path,
+                 "a credentialed account acts as you: landlock is `scope`");
         if (!ynode_get(ynode_get(n, "limits"), "fsize"))
             a->fsize = 0;
         return;
@@ -126,9 +129,12 @@ static void check_plugin(struct decode *d, struct plugin_config *p)
              (unsigned long long)c->max_workers);
     config_principal_of(c, p->name, mine);
     for (const struct plugin_config *q = c->plugins.list; q < p; q++)
-        if (!(p->vault_principal && q->vault_principal) && str_eq(mine, config_principal_of(c, q->name, other)))
-            rule(d, p->node, path, "would share the vault principal \"%s\" with plugin \"%s\"; say so with vault_principal on both",
-                 mine, q->name);
+        if (!(p->vault_principal && q->vault_principal) &&
+            str_eq(mine, config_principal_of(c, q->name, other)))
+            rule(
+                d, p->node, path,
+                "would share the vault principal \"%s\" with plugin \"%s\"; say so with vault_principal on both",
+                mine, q->name);
 }
 
 static void check_pipeline(struct decode *d, struct pipeline_config *p, size_t index)
@@ -177,7 +183,8 @@ void config_check_rules(struct decode *d)
 
     for (size_t i = 0; i < ARRAY_LEN(taken); i++)
         if (str_eq(c->name, taken[i]))
-            rule(d, ynode_get(ynode_get(c->root, "service"), "name"), "service.name", "is the name of a program");
+            rule(d, ynode_get(ynode_get(c->root, "service"), "name"), "service.name",
+                 "is the name of a program");
     if (c->accounts.n > LIMIT_ACCOUNTS)
         rule(d, ynode_get(c->root, "accounts"), "accounts", "more than %d", LIMIT_ACCOUNTS);
     c->bus_user = config_expand(d, "%i-bus", "");

@@ -37,12 +37,12 @@ int refuse_why(struct refusal *ret, const char *why, ...)
     return -ECANCELED;
 }
 
-int refuse_todo(struct refusal *ret, const char *todo, ...)
+int refuse_remedy(struct refusal *ret, const char *remedy, ...)
 {
     va_list ap;
 
-    va_start(ap, todo);
-    vsnprintf(ret->todo, sizeof(ret->todo), todo, ap);
+    va_start(ap, remedy);
+    vsnprintf(ret->remedy, sizeof(ret->remedy), remedy, ap);
     va_end(ap);
     return -ECANCELED;
 }
@@ -51,7 +51,7 @@ int refusal_print(const struct refusal *refusal, bool json)
 {
     log_plain(LOG_LEVEL_ERR, "refused %s: %s", refusal->id, refusal->what);
     log_plain(LOG_LEVEL_ERR, "  why: %s", refusal->why);
-    log_plain(LOG_LEVEL_ERR, "  do:  %s", refusal->todo);
+    log_plain(LOG_LEVEL_ERR, "  do:  %s", refusal->remedy);
     if (json) {
         struct strbuf sb = {0};
         sb_adds(&sb, "{\"refused\":{\"id\":");
@@ -61,7 +61,7 @@ int refusal_print(const struct refusal *refusal, bool json)
         sb_adds(&sb, ",\"why\":");
         sb_add_json(&sb, refusal->why);
         sb_adds(&sb, ",\"do\":");
-        sb_add_json(&sb, refusal->todo);
+        sb_add_json(&sb, refusal->remedy);
         sb_addf(&sb, "},\"exit_code\":%d}", refusal->code);
         OWNED(freep) char *text = sb_finish(&sb);
         puts(text ? text : "{\"refused\":{}}");

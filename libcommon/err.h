@@ -20,16 +20,16 @@ enum refusal_kind {
 struct refusal {
     char id[32];
     enum exitcode code;
-    char what[512], why[2048], todo[1024];
+    char what[512], why[2048], remedy[1024];
 };
 
 // Starts a refusal: sets id, code and the first line. Returns -ECANCELED, so that library code may write
 // `return refuse(ret, REFUSE_X, ...)` and callers tell "refused, and said why" from a bare errno.
-__attribute__((format(printf, 3, 4))) int refuse(struct refusal *ret, enum refusal_kind kind, const char *what,
-                                                 ...);
+__attribute__((format(printf, 3, 4))) int refuse(struct refusal *ret, enum refusal_kind kind,
+                                                 const char *what, ...);
 // The second and third line. They may be set in any order, each again.
 __attribute__((format(printf, 2, 3))) int refuse_why(struct refusal *ret, const char *why, ...);
-__attribute__((format(printf, 2, 3))) int refuse_todo(struct refusal *ret, const char *todo, ...);
+__attribute__((format(printf, 2, 3))) int refuse_remedy(struct refusal *ret, const char *remedy, ...);
 
 // Prints the three lines on standard error (and, with json, one document on standard output).
 // Returns the exit code.

@@ -15,7 +15,7 @@ int fd_open_root(const char *dir)
 {
     int fd = open(dir && dir[0] ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? err_last() : fd;
 }
 
 int fd_open(int root, const char *path, int flags, mode_t mode)
@@ -27,7 +27,7 @@ int fd_open(int root, const char *path, int flags, mode_t mode)
     };
     long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
 
-    return fd < 0 ? -errno : (int)fd;
+    return fd < 0 ? err_last() : (int)fd;
 }
 
 int fd_open_parent(int root, const char *path, const char **ret_name)
@@ -50,7 +50,7 @@ int fd_stat(int root, const char *path, struct stat *ret)
 
     if (fd < 0)
         return fd;
-    return fstat(fd, ret) < 0 ? -errno : 0;
+    return fstat(fd, ret) < 0 ? err_last() : 0;
 }
 
 int fd_make_parents(int root, const char *path)
@@ -65,7 +65,7 @@ int fd_make_parents(int root, const char *path)
         int r = fd_stat(root, dir, &st);
         if (r == -ENOENT) {
             OWNED(fd_closep) int parent = fd_open_parent(root, dir, &name);
-            r = parent < 0 ? parent : mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? -errno : 0;
+            r = parent < 0 ? parent : mkdirat(parent, name, 0755) < 0 && errno != EEXIST ? err_last() : 0;
         }
         *p = '/';
         if (r < 0)
@@ -84,7 +84,7 @@ int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 || sb.len + (size_t)MAX(n, 0) > max) {
-            int r = n < 0 ? -errno : -EFBIG;
+            int r = n < 0 ? err_last() : -EFBIG;
             sb_free(&sb);
             return r;
         }
@@ -109,7 +109,7 @@ int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t
     if (fd < 0)
         return fd;
     if (fstat(fd, &st) < 0)
-        return -errno;
+        return err_last();
     if (!S_ISREG(st.st_mode))
         return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
     return fd_read_all(fd, max, ret_data, ret_len);
@@ -124,7 +124,7 @@ int fd_write_all(int fd, const void *data, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return -errno;
+            return err_last();
         p += n;
         len -= (size_t)n;
     }
@@ -135,16 +135,17 @@ static int fill_file(int fd, const void *data, size_t len, mode_t mode, uid_t ui
 {
     // Mode stays 0600 until the owner is right: no moment in which a wrong reader could open it.
     if ((uid != (uid_t)-1 || gid != (gid_t)-1) && fchown(fd, uid, gid) < 0)
-        return -errno;
+        return err_last();
     if (fchmod(fd, mode) < 0)
-        return -errno;
+        return err_last();
     int r = fd_write_all(fd, data, len);
     if (r < 0)
         return r;
-    return fsync(fd) < 0 ? -errno : 0;
+    return fsync(fd) < 0 ? err_last() : 0;
 }
 
-int fd_replace_file(int root, const char *path, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid)
+int fd_replace_file(int root, const char *path, const void *data, size_t len, mode_t mode, uid_t uid,
+                    gid_t gid)
 {
     const char *name;
     char temp[300];
@@ -156,22 +157,23 @@ int fd_replace_file(int root, const char *path, const void *data, size_t len, mo
     if (strlen(name) > 200)
         return -ENAMETOOLONG;
     if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
-        return -errno;
+        return err_last();
     snprintf(temp, sizeof(temp), ".%s.%016llx", name, (unsigned long long)nonce);
-    OWNED(fd_closep) int dir = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); // fsync wants a real fd
+    OWNED(fd_closep)
+    int dir = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); // fsync wants a real fd
     if (dir < 0)
-        return -errno;
+        return err_last();
     OWNED(fd_closep) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
-        return -errno;
+        return err_last();
     int r = fill_file(fd, data, len, mode, uid, gid);
     if (r == 0 && renameat(dir, temp, dir, name) < 0)
-        r = -errno;
+        r = err_last();
     if (r < 0) {
         unlinkat(dir, temp, 0);
         return r;
     }
-    return fsync(dir) < 0 && errno != EINVAL ? -errno : 0;
+    return fsync(dir) < 0 && errno != EINVAL ? err_last() : 0;
 }
 
 int fd_sealed(const char *name, const void *data, size_t len)
@@ -179,13 +181,13 @@ int fd_sealed(const char *name, const void *data, size_t len)
     OWNED(fd_closep) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0)
-        return -errno;
+        return err_last();
     int r = fd_write_all(fd, data, len);
     if (r < 0)
         return r;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ||
         lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
+        return err_last();
     return fd_take(&fd);
 }
 
@@ -198,7 +200,7 @@ int fd_check_sealed(int fd, uint64_t *ret_size)
     if (seals < 0 || (seals & want) != want)
         return -EPERM;
     if (fstat(fd, &st) < 0)
-        return -errno;
+        return err_last();
     *ret_size = (uint64_t)st.st_size;
     return 0;
 }
@@ -208,9 +210,9 @@ int fd_set_nonblock(int fd, bool on)
     int flags = fcntl(fd, F_GETFL);
 
     if (flags < 0)
-        return -errno;
+        return err_last();
     flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
-    return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+    return fcntl(fd, F_SETFL, flags) < 0 ? err_last() : 0;
 }
 
 static int by_name(const void *a, const void *b)
@@ -239,10 +241,10 @@ int fd_list(int dir, char ***ret_names, size_t *ret_n)
     int r = 0, fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return -errno;
+        return err_last();
     DIR *d = fdopendir(fd);
     if (!d) {
-        r = -errno;
+        r = err_last();
         close(fd);
         return r;
     }
@@ -250,7 +252,7 @@ int fd_list(int dir, char ***ret_names, size_t *ret_n)
         errno = 0;
         struct dirent *e = readdir(d);
         if (!e) {
-            r = -errno;
+            r = errno == 0 ? 0 : err_last();
             break;
         }
         if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))

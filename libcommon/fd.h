@@ -28,8 +28,9 @@ MUST int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len);
 // Writes all or fails. -errno.
 MUST int fd_write_all(int fd, const void *data, size_t len);
 
-// Replaces path below root: temporary file beside it, owner and mode set on its descriptor before the content,
-// fsync, rename, fsync of the directory. uid/gid -1: leave as created. -errno; on failure nothing is left.
+// Replaces path below root: temporary file beside it, owner and mode set on its descriptor before the
+// content, fsync, rename, fsync of the directory. uid/gid -1: leave as created. -errno; on failure nothing is
+// left.
 MUST int fd_replace_file(int root, const char *path, const void *data, size_t len, mode_t mode, uid_t uid,
                          gid_t gid);
 

@@ -63,7 +63,7 @@ json_t *json_from_ynode(const struct ynode *node)
     json_t *out = node->kind == YNODE_MAP ? json_object() : json_array();
     for (size_t i = 0; out && i < node->n; i++) {
         json_t *value = json_from_ynode(node->kind == YNODE_MAP ? node->pairs[i].value : node->items[i]);
-        int r = !value                     ? -1
+        int r = !value                    ? -1
                 : node->kind == YNODE_MAP ? json_object_set_new(out, node->pairs[i].key, value)
                                           : json_array_append_new(out, value);
         if (r < 0)

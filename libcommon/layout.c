@@ -17,24 +17,26 @@ static const struct row {
     const char *what;
 } table[LAYOUT_COUNT_] = {
 #define LAYOUT(id, path, kind, owner, group, mode, presence, what)                                           \
-    [LAYOUT_##id] = {path, LAYOUT_KIND_##kind, OWNER_##owner, OWNER_##group, mode, LAYOUT_PRESENCE_##presence, what},
+    [LAYOUT_##id] = {path, LAYOUT_KIND_##kind,         OWNER_##owner, OWNER_##group,                         \
+                     mode, LAYOUT_PRESENCE_##presence, what},
 #include "layout.def"
 #undef LAYOUT
 };
 
 const struct layout_row *layout_rows(size_t *ret_n)
 {
-    static const char *const names[] = {"root", "the service", "the bus", "the account", "the operators' group"};
+    static const char *const names[] = {"root", "the service", "the bus", "the account",
+                                        "the operators' group"};
     static struct layout_row out[LAYOUT_COUNT_];
 
     for (size_t i = 0; i < LAYOUT_COUNT_; i++)
-        out[i] = (struct layout_row){table[i].path, names[table[i].owner], names[table[i].group], table[i].what,
-                                     table[i].mode};
+        out[i] = (struct layout_row){table[i].path, names[table[i].owner], names[table[i].group],
+                                     table[i].what, table[i].mode};
     *ret_n = LAYOUT_COUNT_;
     return out;
 }
 
-// ---- expansion --------------------------------------------------------------------------------------------
+// ---- expansion ----------------------------------------------------------------------------------
 
 static const char *dir_of(const char *path, char buf[static LIMIT_PATH])
 {
@@ -75,7 +77,8 @@ static const char *variable(const struct config *c, const char *name, size_t len
     return "";
 }
 
-static void expand_path(const struct config *c, const char *pattern, const char *each, char out[static LIMIT_PATH])
+static void expand_path(const struct config *c, const char *pattern, const char *each,
+                        char out[static LIMIT_PATH])
 {
     size_t n = 0;
     char buf[LIMIT_PATH];
@@ -94,8 +97,8 @@ static void expand_path(const struct config *c, const char *pattern, const char 
     }
 }
 
-static void resolve(const struct config *c, const struct account_config *a, enum principal who, char name[static 64],
-                    int64_t *uid, int64_t *gid)
+static void resolve(const struct config *c, const struct account_config *a, enum principal who,
+                    char name[static 64], int64_t *uid, int64_t *gid)
 {
     const char *text = "root";
     int64_t u = 0, g = 0;
@@ -124,9 +127,10 @@ static int add(struct layout *l, const struct config *c, enum layout_id id, cons
         return -ENOMEM;
     l->list = list;
     struct layout_item *item = &list[l->n++];
-    enum layout_presence presence = row->presence == LAYOUT_PRESENCE_UNCONFINED ? LAYOUT_PRESENCE_MAKE : row->presence;
-    *item = (struct layout_item){.id = id, .kind = row->kind, .presence = presence, .mode = row->mode,
-                                 .what = row->what};
+    enum layout_presence presence =
+        row->presence == LAYOUT_PRESENCE_UNCONFINED ? LAYOUT_PRESENCE_MAKE : row->presence;
+    *item = (struct layout_item){
+        .id = id, .kind = row->kind, .presence = presence, .mode = row->mode, .what = row->what};
     expand_path(c, row->path, each, item->path);
     resolve(c, a, row->owner, item->owner, &item->uid, NULL);
     resolve(c, a, row->group, item->group, NULL, &item->gid);
@@ -164,24 +168,27 @@ void layout_free(struct layout *layout)
     *layout = (struct layout){0};
 }
 
-// ---- check --------------------------------------------------------------------------------------------------
+// ---- check --------------------------------------------------------------------------------------
 
 static void describe_want(const struct layout_item *item, char out[static 128])
 {
-    snprintf(out, 128, "%s %.40s:%.40s %04o", item->kind == LAYOUT_KIND_DIR ? "directory" : "file", item->owner,
-             item->group, item->mode);
+    snprintf(out, 128, "%s %.40s:%.40s %04o", item->kind == LAYOUT_KIND_DIR ? "directory" : "file",
+             item->owner, item->group, item->mode);
 }
 
 static void describe_found(const struct stat *st, char out[static 128])
 {
-    const char *kind = S_ISDIR(st->st_mode) ? "directory" : S_ISREG(st->st_mode) ? "file"
-                       : S_ISLNK(st->st_mode) ? "symbolic link" : "special file";
+    const char *kind = S_ISDIR(st->st_mode)   ? "directory"
+                       : S_ISREG(st->st_mode) ? "file"
+                       : S_ISLNK(st->st_mode) ? "symbolic link"
+                                              : "special file";
 
     snprintf(out, 128, "%s %u:%u %04o", kind, st->st_uid, st->st_gid, st->st_mode & 07777);
 }
 
-// Every directory on the way: no link (openat2 refuses those), and nobody but root or the item's own owner may change
-// what it holds. A sticky directory (/tmp) is not acceptable: somebody else may own the next component.
+// Every directory on the way: no link (openat2 refuses those), and nobody but root or the item's own owner
+// may change what it holds. A sticky directory (/tmp) is not acceptable: somebody else may own the next
+// component.
 static enum layout_fault check_parents(int root, const struct layout_item *item, char before[static 128])
 {
     char dir[LIMIT_PATH];
@@ -209,7 +216,8 @@ static enum layout_fault compare(int fd, const struct stat *st, const struct lay
     if ((item->uid != ID_AUTO && (int64_t)st->st_uid != item->uid) || (int64_t)st->st_gid != item->gid)
         return LAYOUT_OWNER;
     int extended = acl_is_extended(fd);
-    if (extended != 0) // the group bits of the mode are the mask then: compare the whole ACL, which is to be plain
+    if (extended !=
+        0) // the group bits of the mode are the mask then: compare the whole ACL, which is to be plain
         return extended < 0 ? LAYOUT_UNKNOWN : LAYOUT_ACL;
     return (st->st_mode & 07777) == item->mode ? LAYOUT_OK : LAYOUT_MODE;
 }
@@ -239,7 +247,7 @@ enum layout_fault layout_check(int root, const struct layout_item *item, char be
     return fault == LAYOUT_OK ? check_parents(root, item, before) : fault;
 }
 
-// ---- apply --------------------------------------------------------------------------------------------------
+// ---- apply --------------------------------------------------------------------------------------
 
 int layout_apply(int root, const struct layout_item *item)
 {
@@ -255,16 +263,17 @@ int layout_apply(int root, const struct layout_item *item)
     if (parent < 0)
         return parent;
     if (item->kind == LAYOUT_KIND_DIR && mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    // Opened for reading, not O_PATH: fchmod and acl_set_fd want a real descriptor. NONBLOCK: a FIFO must not hold us.
+        return err_last();
+    // Opened for reading, not O_PATH: fchmod and acl_set_fd want a real descriptor. NONBLOCK: a FIFO must not
+    // hold us.
     OWNED(fd_closep) int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return -errno;
+        return err_last();
     if (item->kind == LAYOUT_KIND_DIR ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
         return -ENOTDIR; // we remove nothing that we did not make
     // Close first, then hand over, then open: at no moment may a wrong one come in.
     if (fchmod(fd, st.st_mode & item->mode & 0700) < 0 || fchown(fd, (uid_t)item->uid, (gid_t)item->gid) < 0)
-        return -errno;
+        return err_last();
     r = acl_remove_extended(fd);
-    return r < 0 ? r : fchmod(fd, item->mode) < 0 ? -errno : 0;
+    return r < 0 ? r : fchmod(fd, item->mode) < 0 ? err_last() : 0;
 }

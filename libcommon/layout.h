@@ -10,7 +10,12 @@ enum layout_id {
 };
 
 enum layout_kind { LAYOUT_KIND_DIR, LAYOUT_KIND_FILE };
-enum layout_presence { LAYOUT_PRESENCE_MAKE, LAYOUT_PRESENCE_WANT, LAYOUT_PRESENCE_MAY, LAYOUT_PRESENCE_UNCONFINED };
+enum layout_presence {
+    LAYOUT_PRESENCE_MAKE,
+    LAYOUT_PRESENCE_WANT,
+    LAYOUT_PRESENCE_MAY,
+    LAYOUT_PRESENCE_UNCONFINED
+};
 
 struct layout_item {
     enum layout_id id;
@@ -35,17 +40,17 @@ void layout_free(struct layout *layout);
 enum layout_fault {
     LAYOUT_OK,
     LAYOUT_MISSING,
-    LAYOUT_KIND,     // a file where a directory should be, a link, ...
-    LAYOUT_OWNER,    // or group
+    LAYOUT_KIND,  // a file where a directory should be, a link, ...
+    LAYOUT_OWNER, // or group
     LAYOUT_MODE,
-    LAYOUT_ACL,      // a named or default entry opens what the mode closes
-    LAYOUT_PARENT,   // a component that is a link, or that somebody besides root and the owner may change
-    LAYOUT_UNKNOWN,  // could not be examined
+    LAYOUT_ACL,     // a named or default entry opens what the mode closes
+    LAYOUT_PARENT,  // a component that is a link, or that somebody besides root and the owner may change
+    LAYOUT_UNKNOWN, // could not be examined
     LAYOUT_FAULT_COUNT_
 };
 
-// Compares one item with the tree below root. before, after: what is found and what should be, for people ("absent",
-// "root:ductile 0755", ...), each of 128 bytes.
+// Compares one item with the tree below root. before, after: what is found and what should be, for people
+// ("absent", "root:ductile 0755", ...), each of 128 bytes.
 enum layout_fault layout_check(int root, const struct layout_item *item, char before[static 128],
                                char after[static 128]);
 // Makes it so, on descriptors: kind, owner, then mode, then the ACL. Never touches content. -errno.

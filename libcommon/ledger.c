@@ -156,9 +156,9 @@ static int check_schema(struct ledger *l)
     if (application == 0 && version == 0)
         return make_schema(l);
     if (application != LEDGER_APPLICATION_ID || version > LEDGER_SCHEMA) {
-        snprintf(l->error, sizeof(l->error), application != LEDGER_APPLICATION_ID
-                     ? "the file is not a ledger (application id %lld)"
-                     : "the file has schema %lld, this program knows %d",
+        snprintf(l->error, sizeof(l->error),
+                 application != LEDGER_APPLICATION_ID ? "the file is not a ledger (application id %lld)"
+                                                      : "the file has schema %lld, this program knows %d",
                  (long long)(application != LEDGER_APPLICATION_ID ? application : version), LEDGER_SCHEMA);
         return -EIO;
     }
@@ -181,7 +181,8 @@ int ledger_open(const char *path, bool create, struct ledger *ret)
     if (r == 0) {
         // Temporary files stay beside the ledger: under Landlock there is no other place.
         snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
-        snprintf(sql, sizeof(sql), "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL");
+        snprintf(sql, sizeof(sql),
+                 "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL");
         sqlite3_busy_timeout(l.db, 5000);
         r = exec(&l, sql);
     }
@@ -205,7 +206,7 @@ void ledger_close(struct ledger *l)
     l->db = NULL;
 }
 
-// ---- facts ----------------------------------------------------------------------------------------------
+// ---- facts --------------------------------------------------------------------------------------
 
 static void add_field(crypto_generichash_state *state, const void *data, size_t len)
 {
@@ -264,15 +265,19 @@ static int append(struct ledger *l, struct fact *f)
     return ledger_run(l, NULL,
                       "INSERT INTO audit(seq, at_ms, actor, uid, kind, subject, detail, prev, hash)"
                       " VALUES(?,?,?,?,?,?,?,?,?)",
-                      "iisisssbb", f->seq, f->at_ms, f->actor, f->uid, f->kind, f->subject, f->detail, f->prev,
-                      (int)sizeof(f->prev), hash, (int)sizeof(hash));
+                      "iisisssbb", f->seq, f->at_ms, f->actor, f->uid, f->kind, f->subject, f->detail,
+                      f->prev, (int)sizeof(f->prev), hash, (int)sizeof(hash));
 }
 
 int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind kind, const char *subject,
                  const char *detail, int64_t *ret_seq)
 {
-    struct fact f = {.at_ms = ledger_now_ms(), .uid = uid, .actor = actor, .kind = audit_word(kind),
-                     .subject = subject, .detail = detail};
+    struct fact f = {.at_ms = ledger_now_ms(),
+                     .uid = uid,
+                     .actor = actor,
+                     .kind = audit_word(kind),
+                     .subject = subject,
+                     .detail = detail};
     bool own = sqlite3_get_autocommit(l->db) != 0;
     int r = own ? ledger_begin(l) : 0;
 
@@ -307,7 +312,8 @@ int ledger_verify(struct ledger *l, int64_t *ret_n)
         f.subject = (const char *)sqlite3_column_text(s, 5);
         f.detail = (const char *)sqlite3_column_text(s, 6);
         const void *prev = sqlite3_column_blob(s, 7), *stored = sqlite3_column_blob(s, 8);
-        bool sized = sqlite3_column_bytes(s, 7) == LEDGER_HASH_LEN && sqlite3_column_bytes(s, 8) == LEDGER_HASH_LEN;
+        bool sized =
+            sqlite3_column_bytes(s, 7) == LEDGER_HASH_LEN && sqlite3_column_bytes(s, 8) == LEDGER_HASH_LEN;
         n = f.seq;
         if (!sized || memcmp(prev, hash, sizeof(hash)) != 0)
             r = 1;
@@ -324,7 +330,7 @@ int ledger_verify(struct ledger *l, int64_t *ret_n)
     return r;
 }
 
-// ---- for those who are not the owner ------------------------------------------------------------------------
+// ---- for those who are not the owner ------------------------------------------------------------
 
 static int child(const struct config *config, bool create, int (*fn)(struct ledger *, void *), void *arg)
 {
@@ -349,14 +355,14 @@ int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct l
     pid_t pid = fork();
 
     if (pid < 0)
-        return -errno;
+        return err_last();
     if (pid == 0) {
         int r = child(config, create, fn, arg);
         _exit(r == 1 ? 255 : r); // 255: there is no ledger
     }
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return -errno;
+            return err_last();
     if (!WIFEXITED(status))
         return -EIO;
     return WEXITSTATUS(status) == 255 ? 1 : -WEXITSTATUS(status);

@@ -1,5 +1,6 @@
-// The ledger: one SQLite file, owned by the bus's user. The bus opens it itself; every other program writes through a
-// child that first became that user without capabilities, so no privileged process parses a page of it.
+// The ledger: one SQLite file, owned by the bus's user. The bus opens it itself; every other program writes
+// through a child that first became that user without capabilities, so no privileged process parses a page of
+// it.
 #pragma once
 #include "config.h"
 #include "ledger_kinds.h"
@@ -18,8 +19,8 @@ struct ledger {
     char error[256]; // of the last failure
 };
 
-// Opens path; create: make it, with its schema, where it is not there. -ENOENT; -EIO with l->error (a newer schema, a
-// corrupt file, a full disk). The file's mode is 0600 from the start.
+// Opens path; create: make it, with its schema, where it is not there. -ENOENT; -EIO with l->error (a newer
+// schema, a corrupt file, a full disk). The file's mode is 0600 from the start.
 MUST int ledger_open(const char *path, bool create, struct ledger *ret);
 void ledger_close(struct ledger *l);
 
@@ -28,8 +29,8 @@ MUST int ledger_begin(struct ledger *l);
 MUST int ledger_commit(struct ledger *l);
 void ledger_rollback(struct ledger *l);
 
-// Runs one statement with parameters by type letters: i int64_t, s const char * (NULL allowed), b (const void *, int).
-// ret_id, where not NULL, gets the row id of an INSERT. -EIO.
+// Runs one statement with parameters by type letters: i int64_t, s const char * (NULL allowed), b (const void
+// *, int). ret_id, where not NULL, gets the row id of an INSERT. -EIO.
 MUST int ledger_run(struct ledger *l, int64_t *ret_id, const char *sql, const char *types, ...);
 // Prepares a query with the same letters; the caller steps and finalizes. NULL with l->error.
 sqlite3_stmt *ledger_query(struct ledger *l, const char *sql, const char *types, ...);
@@ -37,13 +38,15 @@ sqlite3_stmt *ledger_query(struct ledger *l, const char *sql, const char *types,
 int ledger_changes(struct ledger *l);
 
 // Appends a fact, inside the caller's transaction or in one of its own. detail is JSON. *ret_seq may be NULL.
-MUST int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind kind, const char *subject,
-                      const char *detail, int64_t *ret_seq);
+MUST int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind kind,
+                      const char *subject, const char *detail, int64_t *ret_seq);
 // Walks the hash chain. 0: whole, *ret_n facts; 1: broken at row *ret_n; -EIO.
 MUST int ledger_verify(struct ledger *l, int64_t *ret_n);
 
 int64_t ledger_now_ms(void);
 
-// For programs that are not the bus: forks a child that becomes the ledger's owner, opens the file (create as said)
-// and runs fn. 0; 1 where the file does not exist and create is false; -errno. fn's result is the child's.
-MUST int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct ledger *, void *), void *arg);
+// For programs that are not the bus: forks a child that becomes the ledger's owner, opens the file (create as
+// said) and runs fn. 0; 1 where the file does not exist and create is false; -errno. fn's result is the
+// child's.
+MUST int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct ledger *, void *),
+                         void *arg);

@@ -62,7 +62,8 @@ static void emit(enum log_level level, bool logfmt, const char *text)
         return; // nowhere left to say it
 }
 
-static void emit_va(enum log_level level, bool logfmt, const char *format, va_list ap)
+__attribute__((format(printf, 3, 0))) static void emit_va(enum log_level level, bool logfmt,
+                                                          const char *format, va_list ap)
 {
     char text[4096];
 

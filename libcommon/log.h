@@ -3,13 +3,7 @@
 #pragma once
 #include <stdbool.h>
 
-enum log_level {
-    LOG_LEVEL_DEBUG,
-    LOG_LEVEL_INFO,
-    LOG_LEVEL_WARN,
-    LOG_LEVEL_ERR,
-    LOG_LEVEL_COUNT_
-};
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERR, LOG_LEVEL_COUNT_ };
 
 // program: a string literal. service: logfmt lines (level=, program=, msg=) instead of "program: text".
 // Where standard error is a socket (the journal), every line carries its syslog priority as "<N>".

@@ -1,5 +1,6 @@
 // manifest.yaml. An accept-list: a key nobody reads would promise something nobody keeps. Keys that existing
-// plugins carry and that need nothing of the gateway (schemas, values, stopwatch) are known and kept as they are.
+// plugins carry and that need nothing of the gateway (schemas, values, stopwatch) are known and kept as they
+// are.
 #include "manifest.h"
 #include "str.h"
 #include <stdio.h>
@@ -11,11 +12,12 @@ struct reading {
 };
 
 static const char *const top_keys[] = {
-    "manifest_spec", "manifest_version", "name",     "version",     "protocol",  "entrypoint",       "description",
-    "concurrency_safe", "commands",      "fact_outputs", "config_keys", "stopwatch", "requires_secrets",
+    "manifest_spec",    "manifest_version", "name",     "version",      "protocol",    "entrypoint",
+    "description",      "concurrency_safe", "commands", "fact_outputs", "config_keys", "stopwatch",
+    "requires_secrets",
 };
-static const char *const command_keys[] = {"name",        "type",         "description",   "idempotent",
-                                           "retry_safe",  "input_schema", "output_schema", "values"};
+static const char *const command_keys[] = {"name",       "type",         "description",   "idempotent",
+                                           "retry_safe", "input_schema", "output_schema", "values"};
 
 static void check_keys(struct reading *r, const struct ynode *map, const char *path, const char *const *known,
                        size_t n)
@@ -94,7 +96,8 @@ static void read_commands(struct reading *r, const struct ynode *root)
     const struct ynode *list = ynode_get(root, "commands");
 
     if (!list || list->kind != YNODE_LIST || list->n == 0) {
-        diag_add(r->diags, list ? list->pos : root->pos, "commands", "expected a list with at least one command");
+        diag_add(r->diags, list ? list->pos : root->pos, "commands",
+                 "expected a list with at least one command");
         return;
     }
     r->m->commands = calloc(list->n, sizeof(*r->m->commands));
@@ -159,7 +162,8 @@ static void read_manifest(struct reading *r, const struct ynode *root)
     }
 }
 
-int manifest_parse(const char *file, const char *bytes, size_t len, struct manifest *ret, struct refusal *refusal)
+int manifest_parse(const char *file, const char *bytes, size_t len, struct manifest *ret,
+                   struct refusal *refusal)
 {
     OWNED(diags_free) struct diags diags = {0};
     struct manifest m = {0};
@@ -180,7 +184,7 @@ int manifest_parse(const char *file, const char *bytes, size_t len, struct manif
     OWNED(freep) char *list = diags_text(&diags);
     refuse(refusal, REFUSE_PLUGIN_BAD, "the manifest %s", file);
     refuse_why(refusal, "%s", list ? list : "out of memory");
-    refuse_todo(refusal, "mend it; share/plugins/_template has one that works");
+    refuse_remedy(refusal, "mend it; share/plugins/_template has one that works");
     manifest_free(&m);
     return -ECANCELED;
 }

@@ -1,5 +1,5 @@
-// manifest.yaml of a plugin (manifest_spec ductile.plugin, version 1). Parsed by install, gate and bus; never by the
-// warden, which acts on what the lock recorded.
+// manifest.yaml of a plugin (manifest_spec ductile.plugin, version 1). Parsed by install, gate and bus; never
+// by the warden, which acts on what the lock recorded.
 #pragma once
 #include "config.h"
 
@@ -19,7 +19,8 @@ struct manifest {
     struct ynode *root; // owns every string
 };
 
-// Parses text. 0, or -ECANCELED with every error, by line and column, in refusal. `file` is how errors call it.
+// Parses text. 0, or -ECANCELED with every error, by line and column, in refusal. `file` is how errors call
+// it.
 MUST int manifest_parse(const char *file, const char *text, size_t len, struct manifest *ret,
                         struct refusal *refusal);
 void manifest_free(struct manifest *m);

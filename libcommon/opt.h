@@ -20,11 +20,11 @@ struct opt_verb {
     const char *name; // "plugin lock"; "" in a program without verbs
     const char *args; // "NAME...", for the synopsis
     int min_args, max_args;
-    uint64_t options;     // OPT_BIT(...) beyond the global ones
-    const char *summary;  // one line, lower case, no full stop
-    const char *detail;   // a paragraph, or NULL
-    const char *example;  // a command line that works
-    const char *exits;    // exit codes beyond 0, 64 and 78: "1 2 77", or ""
+    uint64_t options;                    // OPT_BIT(...) beyond the global ones
+    const char *summary;                 // one line, lower case, no full stop
+    const char *detail;                  // a paragraph, or NULL
+    const char *example;                 // a command line that works
+    const char *exits;                   // exit codes beyond 0, 64 and 78: "1 2 77", or ""
     int (*run)(const struct opts *opts); // returns an exit code
 };
 

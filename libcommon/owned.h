@@ -18,6 +18,12 @@
 #define MAX(a, b)    ((a) > (b) ? (a) : (b))
 #define MIN(a, b)    ((a) < (b) ? (a) : (b))
 
+// -errno of the call that has just failed: below 0 even where a library forgot to set errno.
+static inline int err_last(void)
+{
+    return errno > 0 ? -errno : -EIO;
+}
+
 static inline void freep(void *p)
 {
     int saved = errno;

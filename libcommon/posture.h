@@ -1,4 +1,5 @@
-// The boot gate's table: two facts and a key decide whether, and how, the gateway may run. Asked by gate and run.
+// The boot gate's table: two facts and a key decide whether, and how, the gateway may run. Asked by gate and
+// run.
 #pragma once
 #include "config.h"
 

@@ -27,8 +27,8 @@ static const struct {
     const char *word;
     bool wall;
 } stages[STAGE_COUNT_] = {
-#define DROP true
-#define HOST false
+#define DROP                      true
+#define HOST                      false
 #define STAGE(name, word, reason) [STAGE_##name] = {word, reason},
 #include "stage.def"
 #undef STAGE
@@ -52,8 +52,8 @@ static unsigned broken;
 
 __attribute__((constructor)) static void read_broken(void)
 {
-    static const char *const names[] = {"keepcaps", "nofilter", "nolandlock", "nonnp",   "noproof",
-                                        "keepfds",  "keepgroups", "dumpable", "inplace", "nouid", "asbus", "asroot"};
+    static const char *const names[] = {"keepcaps",   "nofilter", "nolandlock", "nonnp", "noproof", "keepfds",
+                                        "keepgroups", "dumpable", "inplace",    "nouid", "asbus",   "asroot"};
     const char *s = getenv("DUCTILE_BREAK");
 
     for (size_t i = 0; s && i < ARRAY_LEN(names); i++)
@@ -255,7 +255,8 @@ NO_SAN int privs_drop(const struct privs_plan *plan, struct privs_record *record
         STEP(NNP, RAW5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     if (plan->enforce)
         STEP(KEYRING, own_keyring());
-    const bool astray = is_broken(plan, BREAK_NOUID | BREAK_ASBUS | BREAK_ASROOT); // somebody else's directory
+    const bool astray =
+        is_broken(plan, BREAK_NOUID | BREAK_ASBUS | BREAK_ASROOT); // somebody else's directory
     STEP(CWD, RAW1(SYS_chdir, astray ? "/" : plan->cwd));
     if (plan->make_tmp) {
         static const char tmp[] = "tmp"; // whatever stands there, a link even, is the account's own affair
@@ -281,7 +282,7 @@ NO_SAN int privs_exec(struct privs_record *record, const char *path, char *const
     return record->error;
 }
 
-// ---- the same, for processes of our own -----------------------------------------------------------
+// ---- the same, for processes of our own ---------------------------------------------------------
 
 int privs_clear_caps(void)
 {
@@ -294,10 +295,10 @@ int privs_become(uid_t uid, gid_t gid)
     const struct privs_plan self = {.uid = uid, .gid = gid};
 
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-        return -errno;
+        return err_last();
     long e = clear_caps();
     if (e == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0))
-        e = -errno;
+        e = err_last();
     if (e < 0)
         return (int)e;
     read_back(&r);
@@ -310,31 +311,31 @@ int privs_shed(uid_t uid, gid_t gid)
     struct __user_cap_data_struct two[2] = {0};
 
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-        return -errno;
+        return err_last();
     // The bounding set first, while CAP_SETPCAP is still held: then no exec can ever give more than the two.
     for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
         if (cap != CAP_SETUID && cap != CAP_SETGID && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-            return -errno;
+            return err_last();
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
-        return -errno;
+        return err_last();
     two[0].effective = two[0].permitted = two[0].inheritable = 1u << CAP_SETUID | 1u << CAP_SETGID;
     if (syscall(SYS_capset, &header, two) < 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETUID, 0, 0) < 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETGID, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-        return -errno;
+        return err_last();
     return 0;
 }
 
 int privs_enter(uid_t uid, gid_t gid)
 {
     if (setgroups(0, NULL) < 0 || setegid(gid) < 0 || seteuid(uid) < 0)
-        return -errno;
+        return err_last();
     return 0;
 }
 
 int privs_leave(void)
 {
-    return seteuid(0) < 0 || setegid(0) < 0 ? -errno : 0;
+    return seteuid(0) < 0 || setegid(0) < 0 ? err_last() : 0;
 }
 
 int privs_can_drop(uid_t uid, gid_t gid)
@@ -343,7 +344,7 @@ int privs_can_drop(uid_t uid, gid_t gid)
     pid_t pid = fork();
 
     if (pid < 0)
-        return -errno;
+        return err_last();
     if (pid == 0)
         _exit(setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 &&
                       getuid() == uid
@@ -351,7 +352,7 @@ int privs_can_drop(uid_t uid, gid_t gid)
                   : 1);
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return -errno;
+            return err_last();
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -365,6 +366,6 @@ int privs_harden(void)
     for (int s = 1; s < NSIG; s++) // what a unit, a shell or a parent left ignored ends here
         signal(s, SIG_DFL);
     if (setrlimit(RLIMIT_CORE, &none) < 0)
-        return -errno;
-    return prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0 ? -errno : 0;
+        return err_last();
+    return prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0 ? err_last() : 0;
 }

@@ -1,5 +1,6 @@
 // The drop: from the service user with two capabilities to an account with none. One function, used by the
-// warden for every spawn and by the gate for every probe. In the child, in a fixed order, ending by proving itself.
+// warden for every spawn and by the gate for every probe. In the child, in a fixed order, ending by proving
+// itself.
 #pragma once
 #include "owned.h"
 #include <stdbool.h>
@@ -25,7 +26,8 @@ struct privs_limit {
 
 // What the child is to become. Prepared by the parent; the child only reads it.
 struct privs_plan {
-    bool enforce; // false: posture unconfined; only session, descriptors, limits, cgroup, clearing and cwd are done
+    bool enforce; // false: posture unconfined; only session, descriptors, limits, cgroup, clearing and cwd
+                  // are done
     uid_t uid;
     gid_t gid;
     uid_t service_uid, bus_uid; // regaining these must fail
@@ -38,7 +40,8 @@ struct privs_plan {
     unsigned n_limits;
 };
 
-// What the child read back about itself. Written in place: the parent shares the memory or gets a copy by pipe.
+// What the child read back about itself. Written in place: the parent shares the memory or gets a copy by
+// pipe.
 struct privs_record {
     volatile uint32_t stage; // enum privs_stage: the one that is being done
     volatile int32_t error;  // -errno of that stage, 0 while none failed
@@ -49,9 +52,9 @@ struct privs_record {
     int32_t no_new_privs;
 };
 
-// Steps 1 to 8 of the drop. Makes raw system calls only and touches no memory but *record, so that it may run in
-// a child that shares the parent's memory. 0, or -errno with the failed stage in record. Never run anything
-// after a failure.
+// Steps 1 to 8 of the drop. Makes raw system calls only and touches no memory but *record, so that it may run
+// in a child that shares the parent's memory. 0, or -errno with the failed stage in record. Never run
+// anything after a failure.
 MUST int privs_drop(const struct privs_plan *plan, struct privs_record *record);
 // Step 9: execve, with the stage noted. Returns -errno only.
 int privs_exec(struct privs_record *record, const char *path, char *const argv[], char *const envp[]);
@@ -59,13 +62,13 @@ int privs_exec(struct privs_record *record, const char *path, char *const argv[]
 // For helpers that do not exec a plugin: become uid:gid for good, no groups, no capability, no_new_privs, not
 // dumpable. Checked by reading back. -errno.
 MUST int privs_become(uid_t uid, gid_t gid);
-// Root only: become the service user, keeping exactly CAP_SETUID and CAP_SETGID, ambient ones too, as the unit
-// would have done. -errno.
+// Root only: become the service user, keeping exactly CAP_SETUID and CAP_SETGID, ambient ones too, as the
+// unit would have done. -errno.
 MUST int privs_shed(uid_t uid, gid_t gid);
 // Drops every capability of this process and stays what it is. -errno.
 MUST int privs_clear_caps(void);
-// Effective uid, gid and groups only, for opening files as somebody: root must call privs_leave before anything
-// else. -errno.
+// Effective uid, gid and groups only, for opening files as somebody: root must call privs_leave before
+// anything else. -errno.
 MUST int privs_enter(uid_t uid, gid_t gid);
 MUST int privs_leave(void);
 
@@ -73,8 +76,8 @@ MUST int privs_leave(void);
 // 1, 0 or -errno.
 MUST int privs_can_drop(uid_t uid, gid_t gid);
 
-// No core dumps, not dumpable, every signal at its default, stdin/stdout/stderr open (0-2 can then never become
-// something else). The first call of every main.
+// No core dumps, not dumpable, every signal at its default, stdin/stdout/stderr open (0-2 can then never
+// become something else). The first call of every main.
 MUST int privs_harden(void);
 
 // The removable layers of the test build (build/broken); constant false in what is installed.

@@ -82,7 +82,7 @@ int proto_send(struct proto_link *link, struct proto_message *m, enum proto_type
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return -errno;
+            return err_last();
         link->sent++;
         return n == (ssize_t)sizeof(*m) ? 0 : -EPROTO;
     }
@@ -156,13 +156,14 @@ int proto_recv(struct proto_link *link, struct proto_message *m, int fds[static 
         n = recvmsg(link->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n < 0)
-        return errno == ECONNRESET ? -ENOTCONN : -errno;
+        return errno == ECONNRESET ? -ENOTCONN : err_last();
     int count = take_fds(&msg, fds);
     if (n == 0 && count == 0)
         return -ENOTCONN;
-    bool good = n == (ssize_t)sizeof(*m) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && m->magic == MAGIC &&
-                m->version == PROTO_VERSION && m->seq == link->received + 1 && m->type < PROTO_COUNT_ &&
-                rows[m->type].sender != link->me && rows[m->type].fds == count && strings_end(m);
+    bool good = n == (ssize_t)sizeof(*m) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
+                m->magic == MAGIC && m->version == PROTO_VERSION && m->seq == link->received + 1 &&
+                m->type < PROTO_COUNT_ && rows[m->type].sender != link->me && rows[m->type].fds == count &&
+                strings_end(m);
     if (!good) {
         for (int i = 0; i < PROTO_FDS_MAX; i++)
             fd_closep(&fds[i]);

@@ -1,5 +1,6 @@
-// The wire: fixed-size messages over a seqpacket socketpair, descriptors by SCM_RIGHTS. Versioned, numbered, and
-// checked on receipt against proto.def. Both sides are one build; a difference is a fault, not a negotiation.
+// The wire: fixed-size messages over a seqpacket socketpair, descriptors by SCM_RIGHTS. Versioned, numbered,
+// and checked on receipt against proto.def. Both sides are one build; a difference is a fault, not a
+// negotiation.
 #pragma once
 #include "limits.h"
 #include "owned.h"
@@ -25,16 +26,16 @@ enum proto_reason {
     REASON_NONE,
     REASON_UNKNOWN_PLUGIN, // not locked
     REASON_NO_ACCOUNT,
-    REASON_NOT_ATTESTED,    // code differs from its lock
-    REASON_CANNOT_ATTEST,   // code cannot be checked
-    REASON_CODE_WRITABLE,   // somebody besides root may write what would run
-    REASON_VAULT,           // unreadable, rolled back, revoked principal
-    REASON_SECRET_MISSING,  // declared or required, and not granted
-    REASON_AUDIT,           // the bus did not commit the delivery in time
-    REASON_REQUEST,         // body too large or not sealed
-    REASON_DROP_FAILED,     // a stage of the wall failed
-    REASON_SPAWN_FAILED,    // the host lacked something (retried)
-    REASON_BUSY,            // no free slot (a fault of the bus)
+    REASON_NOT_ATTESTED,   // code differs from its lock
+    REASON_CANNOT_ATTEST,  // code cannot be checked
+    REASON_CODE_WRITABLE,  // somebody besides root may write what would run
+    REASON_VAULT,          // unreadable, rolled back, revoked principal
+    REASON_SECRET_MISSING, // declared or required, and not granted
+    REASON_AUDIT,          // the bus did not commit the delivery in time
+    REASON_REQUEST,        // body too large or not sealed
+    REASON_DROP_FAILED,    // a stage of the wall failed
+    REASON_SPAWN_FAILED,   // the host lacked something (retried)
+    REASON_BUSY,           // no free slot (a fault of the bus)
     REASON_STOPPING,
     REASON_TIMEOUT,
     REASON_OUTPUT_LIMIT,

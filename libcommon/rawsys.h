@@ -4,7 +4,8 @@
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
-__attribute__((always_inline)) static inline long raw6(long nr, long a, long b, long c, long d, long e, long f)
+__attribute__((always_inline)) static inline long raw6(long nr, long a, long b, long c, long d, long e,
+                                                       long f)
 {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
@@ -18,7 +19,8 @@ __attribute__((always_inline)) static inline long raw6(long nr, long a, long b, 
     return ret;
 }
 #elif defined(__aarch64__)
-__attribute__((always_inline)) static inline long raw6(long nr, long a, long b, long c, long d, long e, long f)
+__attribute__((always_inline)) static inline long raw6(long nr, long a, long b, long c, long d, long e,
+                                                       long f)
 {
     register long x8 __asm__("x8") = nr;
     register long x0 __asm__("x0") = a;
@@ -35,9 +37,9 @@ __attribute__((always_inline)) static inline long raw6(long nr, long a, long b, 
 #error "ductile knows x86-64 and arm64: the seccomp filter and the raw calls are written for these"
 #endif
 
-#define RAW0(nr)             raw6(nr, 0, 0, 0, 0, 0, 0)
-#define RAW1(nr, a)          raw6(nr, (long)(a), 0, 0, 0, 0, 0)
-#define RAW2(nr, a, b)       raw6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
-#define RAW3(nr, a, b, c)    raw6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define RAW4(nr, a, b, c, d) raw6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define RAW0(nr)                raw6(nr, 0, 0, 0, 0, 0, 0)
+#define RAW1(nr, a)             raw6(nr, (long)(a), 0, 0, 0, 0, 0)
+#define RAW2(nr, a, b)          raw6(nr, (long)(a), (long)(b), 0, 0, 0, 0)
+#define RAW3(nr, a, b, c)       raw6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define RAW4(nr, a, b, c, d)    raw6(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 #define RAW5(nr, a, b, c, d, e) raw6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)

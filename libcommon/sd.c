@@ -22,8 +22,8 @@ int sd_tell(const char *state)
         addr.sun_path[0] = '\0'; // abstract
     OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return -errno;
+        return err_last();
     ssize_t n = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
                        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-    return n < 0 ? -errno : 0;
+    return n < 0 ? err_last() : 0;
 }

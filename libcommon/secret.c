@@ -1,9 +1,9 @@
 // The arena. A first-fit free list in address order, merged on free: the vault's parse allocates many small
 // blocks and gives them all back. One per process, because jansson's allocator hooks carry no context.
 #include "secret.h"
+#include <sodium.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sodium.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -36,11 +36,11 @@ int secret_arena_open(size_t size)
         return -EBUSY;
     uint8_t *map = mmap(NULL, len + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
-        return -errno;
+        return err_last();
     uint8_t *base = map + page;
-    if (mprotect(base, len, PROT_READ | PROT_WRITE) < 0 || mlock(base, len) < 0 ||
+    if (mprotect(base, len, PROT_READ | PROT_WRITE) < 0 || mlock2(base, len, 0) < 0 ||
         madvise(base, len, MADV_DONTDUMP) < 0 || madvise(base, len, MADV_WIPEONFORK) < 0) {
-        int r = -errno;
+        int r = err_last();
         munmap(map, len + 2 * page);
         return r;
     }
@@ -150,7 +150,7 @@ int secret_from_fd(int fd, size_t max, struct secret *ret)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
-            r = got < 0 ? -errno : 0;
+            r = got < 0 ? err_last() : 0;
             break;
         }
         n += (size_t)got;

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Makes the arena of `size` usable bytes (rounded up to pages). -ENOMEM or -EAGAIN: mlock refused, the limit is too
-// small; secret_memlock_limit says what it is. -EBUSY: there is one already.
+// Makes the arena of `size` usable bytes (rounded up to pages). -ENOMEM or -EAGAIN: mlock refused, the limit
+// is too small; secret_memlock_limit says what it is. -EBUSY: there is one already.
 MUST int secret_arena_open(size_t size);
 // Zeroes and releases it; everything in it is gone.
 void secret_arena_close(void);

@@ -20,7 +20,8 @@ MUST int str_to_duration(const char *s, uint64_t *ret_ms);
 MUST int str_to_size(const char *s, uint64_t *ret_bytes);
 
 // Names of the design: instance ^[a-z0-9]+(-[a-z0-9]+)*$, account ^[a-z][a-z0-9-]*$,
-// plugin and command ^[A-Za-z][A-Za-z0-9_-]*$, secret ^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$; all shorter than LIMIT_NAME.
+// plugin and command ^[A-Za-z][A-Za-z0-9_-]*$, secret ^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$; all shorter than
+// LIMIT_NAME.
 bool str_is_instance(const char *s);
 bool str_is_account(const char *s);
 bool str_is_plugin(const char *s);

@@ -111,7 +111,7 @@ static int scan_link(struct scan *s, int dir, const char *name, struct tree_entr
     ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
 
     if (n < 0)
-        return fail(s, -errno, e->path, "the link cannot be read");
+        return fail(s, err_last(), e->path, "the link cannot be read");
     target[n] = '\0';
     if (!link_stays_inside(e->path, target))
         return fail(s, -EPERM, e->path, "the link leads out of the plugin");
@@ -127,7 +127,7 @@ static int scan_file(struct scan *s, int dir, const char *name, const struct sta
     OWNED(fd_closep) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
-        return fail(s, -errno, e->path, "the file cannot be read");
+        return fail(s, err_last(), e->path, "the file cannot be read");
     if (st->st_mode & (S_ISUID | S_ISGID))
         return fail(s, -EPERM, e->path, "a setuid or setgid file");
     e->kind = st->st_mode & 0111 ? TREE_EXEC : TREE_FILE;
@@ -137,7 +137,7 @@ static int scan_file(struct scan *s, int dir, const char *name, const struct sta
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return fail(s, -errno, e->path, "the file cannot be read");
+            return fail(s, err_last(), e->path, "the file cannot be read");
         if (n == 0)
             break;
         e->size += (uint64_t)n;
@@ -165,7 +165,7 @@ static int scan_entry(struct scan *s, int dir, const char *parent, const char *n
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             return fail(s, -EPERM, parent, "a name with a control byte");
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(s, -errno, path, "cannot be examined");
+        return fail(s, err_last(), path, "cannot be examined");
     if (s->tree->n >= LIMIT_TREE_ENTRIES)
         return fail(s, -EPERM, path, "more than %d entries", LIMIT_TREE_ENTRIES);
     e.path = strdup(path);
@@ -190,7 +190,7 @@ static int scan_entry(struct scan *s, int dir, const char *parent, const char *n
         return 0;
     OWNED(fd_closep) int below = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (below < 0)
-        return fail(s, -errno, path, "the directory cannot be read");
+        return fail(s, err_last(), path, "the directory cannot be read");
     return scan_dir(s, below, path, depth + 1);
 }
 
@@ -236,7 +236,8 @@ int tree_scan(int dir, struct tree *ret, struct tree_error *ret_error)
 
 static const char *difference(const struct tree_entry *a, const struct tree_entry *b)
 {
-    bool files = (a->kind == TREE_FILE || a->kind == TREE_EXEC) && (b->kind == TREE_FILE || b->kind == TREE_EXEC);
+    bool files =
+        (a->kind == TREE_FILE || a->kind == TREE_EXEC) && (b->kind == TREE_FILE || b->kind == TREE_EXEC);
 
     if (a->kind != b->kind && !files)
         return "changed type of";
@@ -267,7 +268,7 @@ bool tree_same(const struct tree *locked, const struct tree *now, char what[stat
     return true;
 }
 
-// ---- who may change it, without reading it -------------------------------------------------------------
+// ---- who may change it, without reading it ------------------------------------------------------
 
 struct identity {
     crypto_generichash_state state;
@@ -280,14 +281,21 @@ static int add_identity(struct identity *id, int dir, const char *name, const ch
     struct statx st;
 
     if (statx(dir, name, AT_SYMLINK_NOFOLLOW | (name[0] ? 0 : AT_EMPTY_PATH), STATX_BASIC_STATS, &st) < 0)
-        return -errno;
+        return err_last();
     const uint64_t facts[] = {
-        (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, st.stx_ino,          st.stx_size,
-        (uint64_t)st.stx_mode << 32 | st.stx_uid,            st.stx_gid,          (uint64_t)st.stx_mtime.tv_sec,
-        st.stx_mtime.tv_nsec,                                (uint64_t)st.stx_ctime.tv_sec, st.stx_ctime.tv_nsec,
+        (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
+        st.stx_ino,
+        st.stx_size,
+        (uint64_t)st.stx_mode << 32 | st.stx_uid,
+        st.stx_gid,
+        (uint64_t)st.stx_mtime.tv_sec,
+        st.stx_mtime.tv_nsec,
+        (uint64_t)st.stx_ctime.tv_sec,
+        st.stx_ctime.tv_nsec,
     };
     crypto_generichash_update(&id->state, (const unsigned char *)facts, sizeof(facts));
-    // The mode bits of the group are the mask of an ACL where there is one: a named entry cannot hide from them.
+    // The mode bits of the group are the mask of an ACL where there is one: a named entry cannot hide from
+    // them.
     bool open = st.stx_uid != 0 || (!S_ISLNK(st.stx_mode) && (st.stx_mode & 0022));
     if (open && id->root_only) {
         id->root_only = false;
@@ -304,7 +312,7 @@ static int walk_ancestors(struct identity *id, const char *path, int *ret_dir)
     OWNED(fd_closep) int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (dir < 0 || path[0] != '/' || strlen(path) >= sizeof(shown))
-        return dir < 0 ? -errno : -EINVAL;
+        return dir < 0 ? err_last() : -EINVAL;
     int r = add_identity(id, dir, "", "/");
     for (const char *p = path + 1; r == 0 && *p;) {
         size_t n = strcspn(p, "/");
@@ -316,7 +324,7 @@ static int walk_ancestors(struct identity *id, const char *path, int *ret_dir)
         snprintf(shown, sizeof(shown), "%.*s", (int)(p + n - path), path);
         int below = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (below < 0)
-            return -errno;
+            return err_last();
         fd_closep(&dir);
         dir = below;
         r = add_identity(id, dir, "", shown);

@@ -34,8 +34,9 @@ struct tree_error {
     char why[128];
 };
 
-// Reads and hashes everything below dir. Refused (-EPERM): devices, FIFOs, sockets, setuid or setgid files, links that
-// are absolute or lead out, names with control bytes, too many or too large. 0, or an error with *ret_error.
+// Reads and hashes everything below dir. Refused (-EPERM): devices, FIFOs, sockets, setuid or setgid files,
+// links that are absolute or lead out, names with control bytes, too many or too large. 0, or an error with
+// *ret_error.
 MUST int tree_scan(int dir, struct tree *ret, struct tree_error *ret_error);
 void tree_free(struct tree *tree);
 
@@ -48,10 +49,11 @@ MUST int tree_seal(struct tree *tree);
 // "made executable b", ... in what[LIMIT_PATH].
 bool tree_same(const struct tree *locked, const struct tree *now, char what[static LIMIT_PATH]);
 
-// Who may change the tree at path, by owners and modes of every entry and every ancestor up to "/": *ret_root_only
-// is true where only root may. identity is a digest of dev, ino, size, mode, owner, mtime and ctime of them all;
-// equal identities mean unchanged content only where root_only (a store through an old mapping moves no time).
-// Entries come from `known`, so that nothing is read and nothing listed. -errno where one is missing.
+// Who may change the tree at path, by owners and modes of every entry and every ancestor up to "/":
+// *ret_root_only is true where only root may. identity is a digest of dev, ino, size, mode, owner, mtime and
+// ctime of them all; equal identities mean unchanged content only where root_only (a store through an old
+// mapping moves no time). Entries come from `known`, so that nothing is read and nothing listed. -errno where
+// one is missing.
 MUST int tree_identity(const char *path, const struct tree *known, uint8_t identity[static TREE_HASH_LEN],
                        bool *ret_root_only);
 // The first entry (or ancestor) that somebody besides root may change, into where[LIMIT_PATH]; false if none.

@@ -1,5 +1,5 @@
-// The vault's model: opening, composing, changing, in memory. Files are vault_file.c's. Values live in the arena and
-// nowhere else; names are no secret.
+// The vault's model: opening, composing, changing, in memory. Files are vault_file.c's. Values live in the
+// arena and nowhere else; names are no secret.
 #include "vault.h"
 #include "str.h"
 #include <sodium.h>
@@ -141,7 +141,7 @@ int vault_grant(struct vault *vault, const char *secret, const char *principal, 
     return add_grant(s, principal, as);
 }
 
-// ---- composing ------------------------------------------------------------------------------------------
+// ---- composing ----------------------------------------------------------------------------------
 
 struct item {
     const char *name;

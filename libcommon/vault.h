@@ -1,6 +1,6 @@
-// The vault: one age file whose plaintext is a JSON document of principals, secrets and grants. Here is what the
-// warden needs (open, compose) and what ductile-vault and the first `apply` need (create, change, save). Everybody
-// in here already is the service user. Format: ductile-vault(5).
+// The vault: one age file whose plaintext is a JSON document of principals, secrets and grants. Here is what
+// the warden needs (open, compose) and what ductile-vault and the first `apply` need (create, change, save).
+// Everybody in here already is the service user. Format: ductile-vault(5).
 #pragma once
 #include "age.h"
 #include "config.h"
@@ -56,9 +56,11 @@ MUST int vault_mint_key(const char *key_file, struct refusal *refusal);
 MUST int vault_open(const char *key_file, const char *vault_file, struct vault *ret, struct refusal *refusal);
 // An empty vault, not yet on disk.
 MUST int vault_new(const char *key_file, struct vault *ret, struct refusal *refusal);
-// generation + 1, encrypt to the key and every recovery recipient, write beside, read back, compare, rename, fsync.
+// generation + 1, encrypt to the key and every recovery recipient, write beside, read back, compare, rename,
+// fsync.
 MUST int vault_save(struct vault *vault, const struct config *config, struct refusal *refusal);
-// Mints what is missing: secret zero, then an empty vault. 1: something was made, 0: both are there. -ECANCELED.
+// Mints what is missing: secret zero, then an empty vault. 1: something was made, 0: both are there.
+// -ECANCELED.
 MUST int vault_create(const struct config *config, struct refusal *refusal);
 void vault_close(struct vault *vault);
 // An exclusive flock beside the vault; held until the descriptor is closed. -errno.
@@ -80,8 +82,10 @@ struct vault_delivery {
     size_t n;
 };
 
-// What a spawn of principal gets. requires: names that must be among them; required: there must be a principal and at
-// least one secret. 0; -ENOKEY: no such principal or secret (*ret_name says which); -EKEYREVOKED; -EFBIG: over max.
+// What a spawn of principal gets. requires: names that must be among them; required: there must be a
+// principal and at least one secret. 0; -ENOKEY: no such principal or secret (*ret_name says which);
+// -EKEYREVOKED; -EFBIG: over max.
 MUST int vault_compose(struct vault *vault, const char *principal, char *const *requires, size_t n_requires,
-                       bool required, size_t max, struct vault_delivery *ret, char ret_name[static LIMIT_NAME]);
+                       bool required, size_t max, struct vault_delivery *ret,
+                       char ret_name[static LIMIT_NAME]);
 void vault_delivery_wipe(struct vault_delivery *delivery);

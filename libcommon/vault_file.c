@@ -1,6 +1,6 @@
-// The vault's files: secret zero, vault.age, `generation`, `lock`. Runs as the service user, who owns them all.
-// A crash at any system call leaves the vault as before or as after: the new file is written beside, read back,
-// decrypted, compared, and only then renamed.
+// The vault's files: secret zero, vault.age, `generation`, `lock`. Runs as the service user, who owns them
+// all. A crash at any system call leaves the vault as before or as after: the new file is written beside,
+// read back, decrypted, compared, and only then renamed.
 #include "fd.h"
 #include "str.h"
 #include "vault.h"
@@ -32,33 +32,34 @@ int vault_arena_open(const char *vault_file, struct refusal *refusal)
         return 0;
     refuse(refusal, REFUSE_VAULT_MEMLOCK, "%zu KiB of locked memory for the vault", need >> 10);
     refuse_why(refusal, "mlock: %s; RLIMIT_MEMLOCK is %zu KiB", errno_name(-r), secret_memlock_limit() >> 10);
-    return refuse_todo(refusal, "ulimit -l %zu, or LimitMEMLOCK=%zuK in the unit", need >> 10, (need >> 10) + 64);
+    return refuse_remedy(refusal, "ulimit -l %zu, or LimitMEMLOCK=%zuK in the unit", need >> 10,
+                         (need >> 10) + 64);
 }
 
-// ---- secret zero ----------------------------------------------------------------------------------------
+// ---- secret zero --------------------------------------------------------------------------------
 
-static int key_refused(struct refusal *refusal, const char *path, const char *todo)
+static int key_refused(struct refusal *refusal, const char *path, const char *remedy)
 {
     refuse(refusal, REFUSE_VAULT_KEY, "secret zero, %s", path);
-    return refuse_todo(refusal, "%s", todo);
+    return refuse_remedy(refusal, "%s", remedy);
 }
 
 static int check_key_file(int fd, const char *path, struct refusal *refusal)
 {
     struct stat st;
-    char todo[LIMIT_PATH + 64];
+    char remedy[LIMIT_PATH + 64];
 
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         key_refused(refusal, path, "ductile-vault init");
         return refuse_why(refusal, "it is not a regular file");
     }
-    snprintf(todo, sizeof(todo), "chown %u %s && chmod 0600 %s", geteuid(), path, path);
+    snprintf(remedy, sizeof(remedy), "chown %u %s && chmod 0600 %s", geteuid(), path, path);
     if (st.st_uid != geteuid()) {
-        key_refused(refusal, path, todo);
+        key_refused(refusal, path, remedy);
         return refuse_why(refusal, "it belongs to uid %u, and this is uid %u", st.st_uid, geteuid());
     }
     if (st.st_mode & 077) {
-        key_refused(refusal, path, todo);
+        key_refused(refusal, path, remedy);
         return refuse_why(refusal, "its mode is %04o: others may read it", st.st_mode & 07777);
     }
     return 0;
@@ -71,7 +72,8 @@ int vault_read_key(const char *key_file, struct age_identity *ret, struct refusa
     OWNED(fd_closep) int fd = root < 0 ? root : fd_open(root, key_file, O_RDONLY | O_NONBLOCK, 0);
 
     if (fd < 0) {
-        key_refused(refusal, key_file, fd == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
+        key_refused(refusal, key_file,
+                    fd == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
         return refuse_why(refusal, "%s (%s)", strerror(-fd), errno_name(-fd));
     }
     int r = check_key_file(fd, key_file, refusal);
@@ -112,7 +114,7 @@ int vault_mint_key(const char *key_file, struct refusal *refusal)
     return refuse_why(refusal, "it cannot be made: %s (%s)", strerror(-r), errno_name(-r));
 }
 
-// ---- the document -----------------------------------------------------------------------------------------
+// ---- the document -------------------------------------------------------------------------------
 
 // A string of an object as it must be; NULL makes the document bad.
 static const char *get(const json_t *object, const char *key, bool (*check)(const char *))
@@ -164,10 +166,12 @@ static int read_grants(struct vault *v, const char *secret, const json_t *list)
 
 static int read_secret(struct vault *v, const char *name, const json_t *o)
 {
-    const char *value = get(o, "value", NULL), *status = get(o, "status", NULL), *pattern = get(o, "pattern", NULL);
+    const char *value = get(o, "value", NULL), *status = get(o, "status", NULL),
+               *pattern = get(o, "pattern", NULL);
     const json_t *grants = json_object_get(o, "grants");
 
-    if (!str_is_secret(name) || !value || !status || !pattern || !json_is_array(grants) || json_object_size(o) != 6)
+    if (!str_is_secret(name) || !value || !status || !pattern || !json_is_array(grants) ||
+        json_object_size(o) != 6)
         return -EBADMSG;
     const struct secret borrowed = {(uint8_t *)value, json_string_length(json_object_get(o, "value"))};
     enum secret_pattern p = str_eq(pattern, "auto") ? PATTERN_AUTO : PATTERN_MANUAL;
@@ -199,8 +203,8 @@ static int read_document(struct vault *v, json_t *root)
     return r;
 }
 
-// jansson allocates through hooks: while a vault is parsed they point into the arena, so that no copy of a value is
-// ever elsewhere. Not reentrant, like the arena itself.
+// jansson allocates through hooks: while a vault is parsed they point into the arena, so that no copy of a
+// value is ever elsewhere. Not reentrant, like the arena itself.
 static int parse_document(struct vault *v, const struct secret *plain)
 {
     json_error_t error;
@@ -336,7 +340,7 @@ static int serialise(const struct vault *v, struct secret *ret)
     return 0;
 }
 
-// ---- files ------------------------------------------------------------------------------------------------
+// ---- files --------------------------------------------------------------------------------------
 
 static const char *beside(const char *vault_file, const char *name, char buf[static LIMIT_PATH])
 {
@@ -350,21 +354,21 @@ int vault_lock(const char *vault_file)
 {
     char path[LIMIT_PATH];
     OWNED(fd_closep) int root = fd_open_root(NULL);
-    OWNED(fd_closep) int fd =
-        root < 0 ? root : fd_open(root, beside(vault_file, "lock", path), O_RDWR | O_CREAT, 0600);
+    OWNED(fd_closep)
+    int fd = root < 0 ? root : fd_open(root, beside(vault_file, "lock", path), O_RDWR | O_CREAT, 0600);
 
     if (fd < 0)
         return fd;
     while (flock(fd, LOCK_EX) < 0)
         if (errno != EINTR)
-            return -errno;
+            return err_last();
     return fd_take(&fd);
 }
 
-static int open_refused(struct refusal *refusal, const char *path, const char *todo)
+static int open_refused(struct refusal *refusal, const char *path, const char *remedy)
 {
     refuse(refusal, REFUSE_VAULT_OPEN, "the vault, %s", path);
-    return refuse_todo(refusal, "%s", todo);
+    return refuse_remedy(refusal, "%s", remedy);
 }
 
 static const char *decrypt_error(int r)
@@ -403,7 +407,8 @@ static int read_vault(int root, const char *vault_file, struct vault *v, struct 
     int r = fd_read_file(root, vault_file, LIMIT_VAULT_TEXT + (1 << 20), &file, &len);
 
     if (r < 0) {
-        open_refused(refusal, vault_file, r == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
+        open_refused(refusal, vault_file,
+                     r == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
         return refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
     }
     r = age_decrypt((const uint8_t *)file, len, &v->identity, LIMIT_VAULT_TEXT, &plain);
@@ -462,7 +467,8 @@ static int seal(const struct vault *v, const struct config *config, uint8_t **re
 
     memcpy(recipients[n++], v->identity.recipient, AGE_KEY_LEN);
     for (size_t i = 0; i < config->recovery_recipients.n; i++)
-        if (n == ARRAY_LEN(recipients) || age_recipient_parse(config->recovery_recipients.list[i], recipients[n++]) < 0)
+        if (n == ARRAY_LEN(recipients) ||
+            age_recipient_parse(config->recovery_recipients.list[i], recipients[n++]) < 0)
             return -EINVAL;
     int r = serialise(v, &plain);
     if (r == 0)
@@ -495,15 +501,17 @@ int vault_save(struct vault *vault, const struct config *config, struct refusal 
     if (r == 0) {
         snprintf(number, sizeof(number), "%llu\n", (unsigned long long)vault->generation);
         // After the vault: a crash between the two leaves a record that is one behind, which refuses nothing.
-        r = fd_replace_file(root, beside(config->vault_file, "generation", path), number, strlen(number), 0600,
-                            (uid_t)-1, (gid_t)-1);
+        r = fd_replace_file(root, beside(config->vault_file, "generation", path), number, strlen(number),
+                            0600, (uid_t)-1, (gid_t)-1);
     }
     if (r == 0)
         return 0;
     vault->generation--;
-    open_refused(refusal, config->vault_file, r == -EINVAL ? "mend secrets.recovery_recipients"
-                                                           : "make room, or mend what the line above says, and try again");
-    return refuse_why(refusal, "it cannot be written: %s", r == -EINVAL ? "a recovery recipient is not valid" : decrypt_error(r));
+    open_refused(refusal, config->vault_file,
+                 r == -EINVAL ? "mend secrets.recovery_recipients"
+                              : "make room, or mend what the line above says, and try again");
+    return refuse_why(refusal, "it cannot be written: %s",
+                      r == -EINVAL ? "a recovery recipient is not valid" : decrypt_error(r));
 }
 
 int vault_create(const struct config *config, struct refusal *refusal)
@@ -518,7 +526,8 @@ int vault_create(const struct config *config, struct refusal *refusal)
     OWNED(fd_closep) int lock = vault_lock(config->vault_file);
     if (lock < 0) {
         open_refused(refusal, config->vault_file, "ductile-install apply");
-        return refuse_why(refusal, "its directory cannot be written: %s (%s)", strerror(-lock), errno_name(-lock));
+        return refuse_why(refusal, "its directory cannot be written: %s (%s)", strerror(-lock),
+                          errno_name(-lock));
     }
     int r = vault_new(config->age_key_file, &v, refusal);
     if (r == 0)

@@ -1,10 +1,10 @@
 // Landlock domains and the names of layers. Rulesets are built here, by the service user, once per account;
 // privs.c applies them in the child.
 //
-// Kernel facts (landlock(7)): `write only under X` denies the usual devices too, hence landlock.def; any domain
-// that handles file rights denies renames and links across directories unless REFER is granted (ABI 2); an empty
-// ruleset is refused, so below ABI 6 level `scope` handles REFER alone and grants it on /; every domain, whatever
-// it handles, denies ptrace and /proc/PID/{mem,environ,fd,...} out of itself.
+// Kernel facts (landlock(7)): `write only under X` denies the usual devices too, hence landlock.def; any
+// domain that handles file rights denies renames and links across directories unless REFER is granted (ABI
+// 2); an empty ruleset is refused, so below ABI 6 level `scope` handles REFER alone and grants it on /; every
+// domain, whatever it handles, denies ptrace and /proc/PID/{mem,environ,fd,...} out of itself.
 #include "wall.h"
 #include "fd.h"
 #include "str.h"
@@ -53,8 +53,8 @@ const char *wall_layers_text(uint32_t layers, char *buf, size_t size)
     buf[0] = '\0';
     for (int i = 0; i < LAYER_COUNT_; i++)
         if (layers & (1u << i))
-            len += (size_t)snprintf(buf + MIN(len, size - 1), size - MIN(len, size - 1), "%s%s", len ? "," : "",
-                                    layer_names[i]);
+            len += (size_t)snprintf(buf + MIN(len, size - 1), size - MIN(len, size - 1), "%s%s",
+                                    len ? "," : "", layer_names[i]);
     return buf;
 }
 
@@ -74,7 +74,8 @@ int wall_landlock_abi(void)
 
 static size_t ruleset_size(int abi)
 {
-    // Older kernels refuse a longer struct unless the rest is zero; newer fields are only filled from their ABI on.
+    // Older kernels refuse a longer struct unless the rest is zero; newer fields are only filled from their
+    // ABI on.
     return abi >= 6   ? sizeof(struct landlock_ruleset)
            : abi >= 4 ? offsetof(struct landlock_ruleset, scoped)
                       : offsetof(struct landlock_ruleset, handled_access_net);
@@ -84,7 +85,7 @@ static int create_ruleset(const struct landlock_ruleset *attr, int abi)
 {
     long fd = syscall(SYS_landlock_create_ruleset, attr, ruleset_size(abi), 0u);
 
-    return fd < 0 ? -errno : (int)fd; // the kernel makes it close-on-exec
+    return fd < 0 ? err_last() : (int)fd; // the kernel makes it close-on-exec
 }
 
 static int allow(int ruleset, const char *path, uint64_t access)
@@ -92,9 +93,9 @@ static int allow(int ruleset, const char *path, uint64_t access)
     OWNED(fd_closep) int fd = open(path, O_PATH | O_CLOEXEC);
 
     if (fd < 0)
-        return -errno;
+        return err_last();
     const struct landlock_beneath rule = {.allowed_access = access, .parent_fd = fd};
-    return syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &rule, 0u) < 0 ? -errno : 0;
+    return syscall(SYS_landlock_add_rule, ruleset, RULE_BENEATH, &rule, 0u) < 0 ? err_last() : 0;
 }
 
 static uint64_t write_rights(int abi)
@@ -109,8 +110,8 @@ static int allow_write_level(int ruleset, const char *state_dir, int abi)
         const char *path;
         bool tree;
     } paths[] = {
-#define TREE   true
-#define DEVICE false
+#define TREE                              true
+#define DEVICE                            false
 #define LANDLOCK_PATH(path, kind, reason) {path, kind},
 #include "landlock.def"
 #undef LANDLOCK_PATH
@@ -177,5 +178,5 @@ int wall_landlock_bus(const char *ledger_dir)
 
 int wall_landlock_enter(int ruleset_fd)
 {
-    return syscall(SYS_landlock_restrict_self, ruleset_fd, 0u) < 0 ? -errno : 0;
+    return syscall(SYS_landlock_restrict_self, ruleset_fd, 0u) < 0 ? err_last() : 0;
 }

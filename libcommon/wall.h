@@ -17,9 +17,9 @@ const char *wall_layer_name(enum wall_layer layer);
 // "dac,caps,nnp" for a set of bits, into buf. Returns buf.
 const char *wall_layers_text(uint32_t layers, char *buf, size_t size);
 
-// ---- seccomp --------------------------------------------------------------------------------------
-// Classic BPF, written here rather than with libseccomp: "every argument is one of n ids" is (n+1)^3 rules there
-// (or prefix blocks beyond BPF_MAXINSNS at 200 accounts); here it is 2 instructions per id and check.
+// ---- seccomp ------------------------------------------------------------------------------------
+// Classic BPF, written here rather than with libseccomp: "every argument is one of n ids" is (n+1)^3 rules
+// there (or prefix blocks beyond BPF_MAXINSNS at 200 accounts); here it is 2 instructions per id and check.
 
 struct wall_filter {
     struct sock_filter code[BPF_MAXINSNS];
@@ -27,9 +27,9 @@ struct wall_filter {
     bool overflow; // too many ids for one filter
 };
 
-// The warden's and the gate's, inherited by every plugin: set*id only where every argument is one of these ids or -1,
-// setgroups only empty, no new namespaces (unshare, clone; clone3 answers ENOSYS, its flags are out of a filter's
-// sight), no setns, no foreign syscall ABI. -E2BIG where the ids do not fit.
+// The warden's and the gate's, inherited by every plugin: set*id only where every argument is one of these
+// ids or -1, setgroups only empty, no new namespaces (unshare, clone; clone3 answers ENOSYS, its flags are
+// out of a filter's sight), no setns, no foreign syscall ABI. -E2BIG where the ids do not fit.
 MUST int wall_filter_warden(struct wall_filter *f, const uint32_t *uids, size_t n_uids, const uint32_t *gids,
                             size_t n_gids);
 // The same for a config: its accounts and the bus.
@@ -39,7 +39,7 @@ MUST int wall_filter_bus(struct wall_filter *f);
 // Loads it; no_new_privs must be set. -errno.
 MUST int wall_filter_load(const struct wall_filter *f);
 
-// ---- Landlock -------------------------------------------------------------------------------------
+// ---- Landlock -----------------------------------------------------------------------------------
 
 // The kernel's ABI, 0 where Landlock is absent or off; never more than wall_landlock_cap allowed.
 int wall_landlock_abi(void);
@@ -47,8 +47,8 @@ int wall_landlock_abi(void);
 void wall_landlock_cap(int abi);
 #define WALL_LANDLOCK_FLOOR 2 // 5.19; below, renames across directories cannot be granted
 
-// A ruleset for an account. state_dir is granted at level `write`. *ret_layers gets the LAYER_LANDLOCK_* bits that
-// this kernel makes it hold. Returns a descriptor, or -errno (-ENOSYS: no Landlock).
+// A ruleset for an account. state_dir is granted at level `write`. *ret_layers gets the LAYER_LANDLOCK_* bits
+// that this kernel makes it hold. Returns a descriptor, or -errno (-ENOSYS: no Landlock).
 MUST int wall_landlock_build(enum landlock_level level, const char *state_dir, uint32_t *ret_layers);
 // The bus's: everything about files is denied but what lies beneath ledger_dir. -errno.
 MUST int wall_landlock_bus(const char *ledger_dir);

@@ -1,9 +1,13 @@
 // The seccomp filters, as classic BPF. Rules of the house:
-// - Allow form for ids: what is not listed is refused. A deny rule on "argument == 0" was climbed with 1 << 32,
-//   because a filter sees 64 bits and the kernel uses 32. Only the low word is compared here, as the kernel does.
-// - clone3 answers ENOSYS, not EPERM: libc then falls back to clone, whose flags a filter can see. EPERM kills
+// - Allow form for ids: what is not listed is refused. A deny rule on "argument == 0" was climbed with 1 <<
+// 32,
+//   because a filter sees 64 bits and the kernel uses 32. Only the low word is compared here, as the kernel
+//   does.
+// - clone3 answers ENOSYS, not EPERM: libc then falls back to clone, whose flags a filter can see. EPERM
+// kills
 //   every thread library.
-// - A number of a foreign ABI (int 0x80, x32) answers ENOSYS: the native numbers below mean other calls there.
+// - A number of a foreign ABI (int 0x80, x32) answers ENOSYS: the native numbers below mean other calls
+// there.
 #include "privs.h"
 #include "wall.h"
 #include <linux/audit.h>
@@ -162,11 +166,29 @@ int wall_filter_config(struct wall_filter *f, const struct config *config)
 int wall_filter_bus(struct wall_filter *f)
 {
     static const long denied[] = {
-        SYS_execve,          SYS_execveat,         SYS_ptrace,      SYS_process_vm_readv, SYS_process_vm_writev,
-        SYS_pidfd_getfd,     SYS_kcmp,             SYS_socket,      SYS_connect,          SYS_bind,
-        SYS_keyctl,          SYS_add_key,          SYS_request_key, SYS_bpf,              SYS_perf_event_open,
-        SYS_userfaultfd,     SYS_mount,            SYS_umount2,     SYS_pivot_root,       SYS_chroot,
-        SYS_open_by_handle_at, SYS_io_uring_setup, SYS_setgroups,
+        SYS_execve,
+        SYS_execveat,
+        SYS_ptrace,
+        SYS_process_vm_readv,
+        SYS_process_vm_writev,
+        SYS_pidfd_getfd,
+        SYS_kcmp,
+        SYS_socket,
+        SYS_connect,
+        SYS_bind,
+        SYS_keyctl,
+        SYS_add_key,
+        SYS_request_key,
+        SYS_bpf,
+        SYS_perf_event_open,
+        SYS_userfaultfd,
+        SYS_mount,
+        SYS_umount2,
+        SYS_pivot_root,
+        SYS_chroot,
+        SYS_open_by_handle_at,
+        SYS_io_uring_setup,
+        SYS_setgroups,
     };
 
     begin(f);
@@ -185,5 +207,5 @@ int wall_filter_load(const struct wall_filter *f)
 
     if (privs_broken(BREAK_NOFILTER))
         return 0;
-    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0u, &program) < 0 ? -errno : 0;
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0u, &program) < 0 ? err_last() : 0;
 }

@@ -212,7 +212,7 @@ static int parse_pair(struct parse *p, const yaml_event_t *key, struct ynode *no
         ynode_free(pair.value);
         return r;
     }
-    node->pairs[node->n++] = pair;
+    node->pairs[node->n++] = pair; // NOLINT(clang-analyzer-core.NullDereference): grow() made room
     return 0;
 }
 
@@ -291,12 +291,8 @@ static int parse_stream(struct parse *p, struct ynode **ret)
             yaml_event_delete(&event);
             break;
         case YAML_STREAM_START_EVENT:
-        case YAML_DOCUMENT_END_EVENT:
-            yaml_event_delete(&event);
-            break;
-        default:
-            r = parse_node(p, &event, 0, &root);
-            break;
+        case YAML_DOCUMENT_END_EVENT: yaml_event_delete(&event); break;
+        default: r = parse_node(p, &event, 0, &root); break;
         }
         if (r < 0)
             return r;

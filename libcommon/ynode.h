@@ -25,11 +25,11 @@ struct ypair {
 struct ynode {
     enum ynode_kind kind;
     struct ypos pos;
-    char *text;            // scalar: its text, without NUL bytes inside
-    bool plain;            // scalar: not quoted, so that `true` is a bool and `"true"` is not
-    struct ypair *pairs;   // map, in the order of the file
-    struct ynode **items;  // list
-    size_t n;              // of pairs or items
+    char *text;           // scalar: its text, without NUL bytes inside
+    bool plain;           // scalar: not quoted, so that `true` is a bool and `"true"` is not
+    struct ypair *pairs;  // map, in the order of the file
+    struct ynode **items; // list
+    size_t n;             // of pairs or items
 };
 
 // All errors of a run, so that they can be printed sorted, together.
@@ -51,7 +51,8 @@ __attribute__((format(printf, 4, 5))) void diag_add(struct diags *diags, struct 
 char *diags_text(struct diags *diags);
 void diags_free(struct diags *diags);
 
-// Parses text. 0 and a tree (NULL for an empty document), or -EINVAL with what was wrong in diags, or -ENOMEM.
+// Parses text. 0 and a tree (NULL for an empty document), or -EINVAL with what was wrong in diags, or
+// -ENOMEM.
 MUST int yaml_parse(const char *file, const char *text, size_t len, struct diags *diags, struct ynode **ret);
 void ynode_free(struct ynode *node);
 static inline void ynode_freep(struct ynode **node)

@@ -1,6 +1,7 @@
-// HTTP/JSON on the unix socket, by libmicrohttpd with an external epoll in the bus's loop. Connections are accepted
-// here, so that who asks is known before a byte is parsed: root, the service user, or a process that holds the
-// operators' group itself. A spawned plugin holds no group, so it is refused even under the operator's uid.
+// HTTP/JSON on the unix socket, by libmicrohttpd with an external epoll in the bus's loop. Connections are
+// accepted here, so that who asks is known before a byte is parsed: root, the service user, or a process that
+// holds the operators' group itself. A spawned plugin holds no group, so it is refused even under the
+// operator's uid.
 #include "bus.h"
 #include "fd.h"
 #include "log.h"
@@ -28,7 +29,7 @@ struct answer {
     json_t *json; // owned
 };
 
-// ---- who ------------------------------------------------------------------------------------------------------
+// ---- who ----------------------------------------------------------------------------------------
 
 enum access { ACCESS_NONE, ACCESS_READ, ACCESS_WRITE };
 
@@ -61,7 +62,7 @@ static enum access access_of(const struct bus *bus, int fd)
     return bus->config->api_operators == API_OPERATORS_RW ? ACCESS_WRITE : ACCESS_READ;
 }
 
-// ---- answers ----------------------------------------------------------------------------------------------------
+// ---- answers ------------------------------------------------------------------------------------
 
 static struct answer answer_json(json_t *json)
 {
@@ -77,8 +78,8 @@ __attribute__((format(printf, 2, 3))) static struct answer problem(unsigned stat
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
     // RFC 9457
-    return (struct answer){status, json_pack("{s:s, s:i, s:s}", "title", MHD_get_reason_phrase_for(status), "status",
-                                             (int)status, "detail", text)};
+    return (struct answer){status, json_pack("{s:s, s:i, s:s}", "title", MHD_get_reason_phrase_for(status),
+                                             "status", (int)status, "detail", text)};
 }
 
 static enum MHD_Result send_answer(struct MHD_Connection *connection, struct answer a)
@@ -99,7 +100,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, struct ans
     return r;
 }
 
-// ---- routes -----------------------------------------------------------------------------------------------------
+// ---- routes -------------------------------------------------------------------------------------
 
 struct call {
     struct bus *bus;
@@ -142,19 +143,24 @@ static struct answer get_job(const struct call *c)
     return job ? answer_json(job) : problem(MHD_HTTP_NOT_FOUND, "there is no job %s", c->rest);
 }
 
-static struct answer enqueue(const struct call *c, const char *plugin, const char *command, const json_t *payload,
-                             const char *dedupe_key)
+static struct answer enqueue(const struct call *c, const char *plugin, const char *command,
+                             const json_t *payload, const char *dedupe_key)
 {
     int64_t id, equals;
     OWNED(freep) char *text = payload ? json_dumps(payload, JSON_COMPACT) : strdup("{}");
-    const struct new_job job = {.plugin = plugin, .command = command, .payload = text, .submitted_by = "api",
+    const struct new_job job = {.plugin = plugin,
+                                .command = command,
+                                .payload = text,
+                                .submitted_by = "api",
                                 .dedupe_key = dedupe_key};
 
     if (!text || queue_add(c->bus, &job, &id, &equals) < 0)
-        return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "the ledger does not take new work: %s", c->bus->ledger.error);
+        return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "the ledger does not take new work: %s",
+                       c->bus->ledger.error);
     dispatch(c->bus);
     if (equals > 0)
-        return (struct answer){MHD_HTTP_OK, json_pack("{s:I, s:b}", "job_id", (json_int_t)equals, "deduplicated", 1)};
+        return (struct answer){MHD_HTTP_OK,
+                               json_pack("{s:I, s:b}", "job_id", (json_int_t)equals, "deduplicated", 1)};
     return (struct answer){MHD_HTTP_ACCEPTED, json_pack("{s:I}", "job_id", (json_int_t)id)};
 }
 
@@ -170,7 +176,8 @@ static struct answer post_plugin(const struct call *c)
     snprintf(plugin, sizeof(plugin), "%.*s", (int)(slash - c->rest), c->rest);
     snprintf(command, sizeof(command), "%s", slash + 1);
     if (!json_is_object(body))
-        return problem(MHD_HTTP_BAD_REQUEST, "the body is not a JSON object: %s", body ? "another type" : why);
+        return problem(MHD_HTTP_BAD_REQUEST, "the body is not a JSON object: %s",
+                       body ? "another type" : why);
     const json_t *payload = json_object_get(body, "payload"), *key = json_object_get(body, "dedupe_key");
     if ((payload && !json_is_object(payload)) || (key && !json_is_string(key)))
         return problem(MHD_HTTP_BAD_REQUEST, "payload is an object and dedupe_key a string");
@@ -205,11 +212,12 @@ static bool matches(const struct route *r, const char *path)
     return r->prefix ? str_starts(path, r->path) : str_eq(r->path, path);
 }
 
-static struct answer route(struct bus *bus, struct MHD_Connection *connection, const char *path, const char *method,
-                           const struct strbuf *body)
+static struct answer route(struct bus *bus, struct MHD_Connection *connection, const char *path,
+                           const char *method, const struct strbuf *body)
 {
     bool known = false;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     enum access access = info ? access_of(bus, info->connect_fd) : ACCESS_NONE;
 
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
@@ -229,10 +237,11 @@ static struct answer route(struct bus *bus, struct MHD_Connection *connection, c
                  : problem(MHD_HTTP_NOT_FOUND, "there is nothing at %s", path);
 }
 
-// ---- libmicrohttpd ------------------------------------------------------------------------------------------------
+// ---- libmicrohttpd ------------------------------------------------------------------------------
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *upload, size_t *upload_size, void **state)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **state)
 {
     struct api *api = cls;
     struct request *q = *state;
@@ -251,7 +260,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         return MHD_YES;
     }
     if (q->too_large || q->body.failed)
-        return send_answer(connection, problem(MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than %d bytes", LIMIT_API_BODY));
+        return send_answer(connection, problem(MHD_HTTP_CONTENT_TOO_LARGE, "the body is larger than %d bytes",
+                                               LIMIT_API_BODY));
     return send_answer(connection, route(api->bus, connection, url, method, &q->body));
 }
 
@@ -298,8 +308,9 @@ static void on_timeout(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void refuse_stranger(int fd)
 {
-    static const char text[] = "HTTP/1.0 403 Forbidden\r\nContent-Type: application/problem+json\r\n\r\n"
-                               "{\"title\":\"Forbidden\",\"status\":403,\"detail\":\"you do not hold the operators' group\"}";
+    static const char text[] =
+        "HTTP/1.0 403 Forbidden\r\nContent-Type: application/problem+json\r\n\r\n"
+        "{\"title\":\"Forbidden\",\"status\":403,\"detail\":\"you do not hold the operators' group\"}";
 
     if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return; // nobody to tell
@@ -313,7 +324,8 @@ static void on_connection(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
 
-    OWNED(fd_closep) int fd = accept4(api->listen_fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    OWNED(fd_closep)
+    int fd = accept4(api->listen_fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
     if (access_of(api->bus, fd) == ACCESS_NONE) {
@@ -333,9 +345,10 @@ int api_start(struct bus *bus)
     if (!api)
         return -ENOMEM;
     *api = (struct api){.bus = bus, .listen_fd = -1};
-    api->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC, 0, NULL, NULL, on_request, api,
-                                   MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-                                   (unsigned)LIMIT_API_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, 30u, MHD_OPTION_END);
+    api->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC, 0, NULL, NULL, on_request,
+                         api, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                         (unsigned)LIMIT_API_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, 30u, MHD_OPTION_END);
     if (!api->daemon) {
         free(api);
         return -EIO;

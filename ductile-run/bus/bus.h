@@ -1,5 +1,5 @@
-// The bus: everything that parses hostile bytes - plugin output, HTTP, JSON - and the ledger. Its own user, no
-// capability, no secret. It asks the warden to run things and believes what the warden says of processes.
+// The bus: everything that parses hostile bytes - plugin output, HTTP, JSON - and the ledger. Its own user,
+// no capability, no secret. It asks the warden to run things and believes what the warden says of processes.
 //
 //   main.c      start (config by the wire, sandbox, ledger), loop, stop
 //   queue.c     jobs in the ledger: enqueue, next, transitions, recovery
@@ -20,9 +20,9 @@
 #include <stdbool.h>
 
 struct plugin {
-    const char *name;                // an alias has its own
-    const struct lock_plugin *lock;  // of the code it uses
-    const struct manifest *manifest; // ditto
+    const char *name;                     // an alias has its own
+    const struct lock_plugin *lock;       // of the code it uses
+    const struct manifest *manifest;      // ditto
     const struct account_config *account; // NULL: unconfined
     bool enabled;
     unsigned parallelism;
@@ -79,14 +79,14 @@ struct bus {
 // Ends the bus: the warden, and with it the gateway, follows. For faults after which nothing can be promised.
 __attribute__((noreturn, format(printf, 1, 2))) void bus_die(const char *format, ...);
 
-// ---- plugins.c ----------------------------------------------------------------------------------------
+// ---- plugins.c ----------------------------------------------------------------------------------
 struct bundle;
 // Builds the catalog of a bundle. -errno; a plugin that cannot be used is logged and left out.
 MUST int catalog_build(const struct config *config, const struct bundle *bundle, struct catalog *ret);
 void catalog_free(struct catalog *catalog);
 const struct plugin *catalog_find(const struct catalog *catalog, const char *name);
 
-// ---- queue.c ------------------------------------------------------------------------------------------
+// ---- queue.c ------------------------------------------------------------------------------------
 struct new_job {
     const char *plugin, *command, *payload, *submitted_by, *dedupe_key; // dedupe_key may be NULL
     int64_t parent, event, pipeline_run, step;                          // 0: none (step counts from 1)
@@ -112,13 +112,13 @@ int64_t queue_due_ms(struct bus *bus);
 // One guarded transition of a job in `from` and `attempt`; in the caller's transaction. 0, -ESTALE, -EIO.
 MUST int queue_move(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to,
                     const char *reason);
-// After failed or timed_out: back to queued while attempts are left and retry, else dead (or as it is, where a retry
-// makes no sense).
+// After failed or timed_out: back to queued while attempts are left and retry, else dead (or as it is, where
+// a retry makes no sense).
 MUST int queue_retry(struct bus *bus, int64_t job, int64_t attempt, const char *state, bool retry);
 // Jobs found running at the start: their gateway is gone, and the warden has killed what was left of them.
 MUST int queue_recover(struct bus *bus);
 
-// ---- dispatch.c -----------------------------------------------------------------------------------------
+// ---- dispatch.c ---------------------------------------------------------------------------------
 // Hands out due jobs while slots are free, and sets the timer for the next.
 void dispatch(struct bus *bus);
 void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd);
@@ -127,7 +127,7 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m);
 void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd);
 void dispatch_stop(struct bus *bus);
 
-// ---- request.c, response.c --------------------------------------------------------------------------------
+// ---- request.c, response.c ----------------------------------------------------------------------
 // The request without its secrets: what follows the warden's `{"secrets":{...},`. -errno.
 MUST int request_body(struct bus *bus, const struct queued_job *job, char **ret, size_t *ret_len);
 
@@ -142,13 +142,14 @@ MUST int response_parse(const struct config *config, const char *text, size_t le
                         char why[static 160]);
 void response_free(struct response *response);
 
-// ---- route.c ------------------------------------------------------------------------------------------------
-// In the transaction that completes `job`: its events, the jobs they start, the next step. -EIO.
+// ---- route.c
+// ------------------------------------------------------------------------------------------------ In the
+// transaction that completes `job`: its events, the jobs they start, the next step. -EIO.
 MUST int route_success(struct bus *bus, const struct queued_job *job, const struct response *response);
 // The pipeline run of a job that reached an end.
 MUST int route_ended(struct bus *bus, int64_t job);
 
-// ---- api.c, show.c ----------------------------------------------------------------------------------------
+// ---- api.c, show.c ------------------------------------------------------------------------------
 MUST int api_start(struct bus *bus);
 // Serves a listening socket (takes it over).
 MUST int api_serve(struct bus *bus, int listen_fd);

@@ -1,5 +1,5 @@
-// From due jobs to the warden, and from its messages to the ledger. A job is acknowledged only when its row is on
-// disk; its end, its events and the jobs they start are one transaction.
+// From due jobs to the warden, and from its messages to the ledger. A job is acknowledged only when its row
+// is on disk; its end, its events and the jobs they start are one transaction.
 #include "bus.h"
 #include "fd.h"
 #include "log.h"
@@ -46,7 +46,7 @@ static void send_or_die(struct bus *bus, struct proto_message *m, enum proto_typ
         bus_die("the warden does not listen: %s", strerror(-r));
 }
 
-// ---- handing out --------------------------------------------------------------------------------------------
+// ---- handing out --------------------------------------------------------------------------------
 
 static int send_spawn(struct bus *bus, const struct queued_job *j)
 {
@@ -84,24 +84,27 @@ static struct run *new_run(struct bus *bus, const struct queued_job *j)
     return run;
 }
 
-// ---- the end of an attempt ------------------------------------------------------------------------------------
+// ---- the end of an attempt ----------------------------------------------------------------------
 
 struct outcome {
-    const char *state;  // succeeded, failed, timed_out, refused, cancelled, queued
-    char reason[256];   // why
-    const char *error;  // what the plugin said, may be NULL
+    const char *state; // succeeded, failed, timed_out, refused, cancelled, queued
+    char reason[256];  // why
+    const char *error; // what the plugin said, may be NULL
     bool retry;
     struct response response; // of a success
 };
 
 static int record_end(struct bus *bus, int64_t job, int64_t attempt, const struct outcome *o)
 {
-    OWNED(freep) char *result = o->response.result ? json_dumps(o->response.result, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    int r = ledger_run(&bus->ledger, NULL, "UPDATE job_attempt SET ended_ms=?, outcome=? WHERE job=? AND attempt=?",
-                       "isii", ledger_now_ms(), o->state, job, attempt);
+    OWNED(freep)
+    char *result = o->response.result ? json_dumps(o->response.result, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    int r = ledger_run(&bus->ledger, NULL,
+                       "UPDATE job_attempt SET ended_ms=?, outcome=? WHERE job=? AND attempt=?", "isii",
+                       ledger_now_ms(), o->state, job, attempt);
 
     if (r == 0)
-        r = ledger_run(&bus->ledger, NULL, "UPDATE job SET result=?, error=? WHERE id=?", "ssi", result, o->error, job);
+        r = ledger_run(&bus->ledger, NULL, "UPDATE job SET result=?, error=? WHERE id=?", "ssi", result,
+                       o->error, job);
     return r;
 }
 
@@ -109,7 +112,8 @@ static int merge_state(struct bus *bus, const char *plugin, const struct respons
 {
     if (!response->state_updates || json_object_size(response->state_updates) == 0)
         return 0;
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
     OWNED(json_decrefp)
     json_t *state = s && sqlite3_step(s) == SQLITE_ROW
                         ? json_loads((const char *)sqlite3_column_text(s, 0), 0, NULL)
@@ -120,18 +124,21 @@ static int merge_state(struct bus *bus, const char *plugin, const struct respons
     OWNED(freep) char *text = json_dumps(state, JSON_COMPACT);
     if (!text || strlen(text) > bus->config->limit_state)
         return text ? -EFBIG : -ENOMEM;
-    return ledger_run(&bus->ledger, NULL,
-                      "INSERT INTO plugin_state(plugin, state, updated_ms) VALUES(?,?,?) ON CONFLICT(plugin) DO UPDATE"
-                      " SET state=excluded.state, updated_ms=excluded.updated_ms",
-                      "ssi", plugin, text, ledger_now_ms());
+    return ledger_run(
+        &bus->ledger, NULL,
+        "INSERT INTO plugin_state(plugin, state, updated_ms) VALUES(?,?,?) ON CONFLICT(plugin) DO UPDATE"
+        " SET state=excluded.state, updated_ms=excluded.updated_ms",
+        "ssi", plugin, text, ledger_now_ms());
 }
 
 // The job row again, for routing: what the run knows plus where it stands in a pipeline.
 static int load_job(struct bus *bus, int64_t id, struct queued_job *ret)
 {
-    sqlite3_stmt *s = ledger_query(&bus->ledger,
-                                   "SELECT attempt, max_attempts, event, pipeline_run, step, depth, plugin, command"
-                                   " FROM job WHERE id=?", "i", id);
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger,
+                     "SELECT attempt, max_attempts, event, pipeline_run, step, depth, plugin, command"
+                     " FROM job WHERE id=?",
+                     "i", id);
     int r = s && sqlite3_step(s) == SQLITE_ROW ? 0 : -EIO;
 
     if (r == 0) {
@@ -195,8 +202,9 @@ static void refuse_unsent(struct bus *bus, const struct queued_job *j, int error
 {
     struct outcome o = {.state = "refused", .retry = false};
 
-    snprintf(o.reason, sizeof(o.reason), error == -EFBIG ? "request-limit: the request is larger than limits.request"
-                                                         : "request: %s", strerror(-error));
+    snprintf(o.reason, sizeof(o.reason),
+             error == -EFBIG ? "request-limit: the request is larger than limits.request" : "request: %s",
+             strerror(-error));
     finish(bus, j->id, j->attempt, &o);
 }
 
@@ -240,7 +248,7 @@ void dispatch(struct bus *bus)
         arm_timer(bus);
 }
 
-// ---- output -----------------------------------------------------------------------------------------------------
+// ---- output -------------------------------------------------------------------------------------
 
 static void over_limit(struct output *o)
 {
@@ -291,7 +299,7 @@ static void watch_output(struct bus *bus, struct output *o, int fd)
     ev_io_start(bus->loop, &o->watcher);
 }
 
-// ---- what the warden says ------------------------------------------------------------------------------------------
+// ---- what the warden says -----------------------------------------------------------------------
 
 void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd)
 {
@@ -308,12 +316,13 @@ void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd
     str_hex(m->lock_hash, TREE_HASH_LEN, lock);
     snprintf(caps, sizeof(caps), "eff=%llx prm=%llx inh=%llx amb=%u", (unsigned long long)p->caps_effective,
              (unsigned long long)p->caps_permitted, (unsigned long long)p->caps_inheritable, p->n_ambient);
-    int r = ledger_run(&bus->ledger, NULL,
-                       "UPDATE job_attempt SET account=?, mode=?, pid=?, start_ticks=?, boot_id=?, uid=?, gid=?, groups=?,"
-                       " caps=?, no_new_privs=?, layers=?, lock_hash=? WHERE job=? AND attempt=?",
-                       "ssiisiiisissii", m->account, account_mode_name((enum account_mode)m->mode), (int64_t)m->pid,
-                       (int64_t)m->start_ticks, bus->boot_id, (int64_t)p->euid, (int64_t)p->egid, (int64_t)p->n_groups,
-                       caps, (int64_t)p->no_new_privs, layers, lock, run->job, (int64_t)run->attempt);
+    int r = ledger_run(
+        &bus->ledger, NULL,
+        "UPDATE job_attempt SET account=?, mode=?, pid=?, start_ticks=?, boot_id=?, uid=?, gid=?, groups=?,"
+        " caps=?, no_new_privs=?, layers=?, lock_hash=? WHERE job=? AND attempt=?",
+        "ssiisiiisissii", m->account, account_mode_name((enum account_mode)m->mode), (int64_t)m->pid,
+        (int64_t)m->start_ticks, bus->boot_id, (int64_t)p->euid, (int64_t)p->egid, (int64_t)p->n_groups, caps,
+        (int64_t)p->no_new_privs, layers, lock, run->job, (int64_t)run->attempt);
     if (r < 0)
         bus_die("the start of job %lld cannot be written: %s", (long long)run->job, bus->ledger.error);
 }
@@ -345,13 +354,16 @@ static void judge_response(struct bus *bus, struct run *run, struct outcome *o)
     char why[160], hex[2 * TREE_HASH_LEN + 1];
     uint8_t hash[TREE_HASH_LEN];
 
-    if (response_parse(bus->config, run->out.text.p ? run->out.text.p : "", run->out.text.len, &o->response, why) < 0) {
+    if (response_parse(bus->config, run->out.text.p ? run->out.text.p : "", run->out.text.len, &o->response,
+                       why) < 0) {
         // By length and hash: its bytes may hold a secret.
-        crypto_generichash(hash, sizeof(hash), (const unsigned char *)(run->out.text.p ? run->out.text.p : ""),
-                           run->out.text.len, NULL, 0);
+        crypto_generichash(hash, sizeof(hash),
+                           (const unsigned char *)(run->out.text.p ? run->out.text.p : ""), run->out.text.len,
+                           NULL, 0);
         str_hex(hash, sizeof(hash), hex);
         o->state = "failed";
-        snprintf(o->reason, sizeof(o->reason), "protocol: %.120s (%zu bytes, %.16s)", why, run->out.text.len, hex);
+        snprintf(o->reason, sizeof(o->reason), "protocol: %.120s (%zu bytes, %.16s)", why, run->out.text.len,
+                 hex);
         return;
     }
     if (o->response.ok) {
@@ -399,12 +411,13 @@ static int record_exit(struct bus *bus, const struct run *run, const struct prot
     crypto_generichash(hash, sizeof(hash), (const unsigned char *)(run->err.text.p ? run->err.text.p : ""),
                        run->err.text.len, NULL, 0);
     str_hex(hash, sizeof(hash), err);
-    return ledger_run(&bus->ledger, NULL,
-                      "UPDATE job_attempt SET exit_code=?, signal=?, left_behind=?, delivered=?, user_us=?, system_us=?,"
-                      " max_rss_kib=?, stdout_len=?, stdout_hash=?, stderr_len=?, stderr_hash=? WHERE job=? AND attempt=?",
-                      "iiiiiiiisisii", (int64_t)m->exit_code, (int64_t)m->signal, (int64_t)m->left_behind,
-                      (int64_t)m->delivered, (int64_t)m->user_us, (int64_t)m->system_us, (int64_t)m->max_rss_kib,
-                      (int64_t)run->out.total, out, (int64_t)run->err.total, err, run->job, (int64_t)run->attempt);
+    return ledger_run(
+        &bus->ledger, NULL,
+        "UPDATE job_attempt SET exit_code=?, signal=?, left_behind=?, delivered=?, user_us=?, system_us=?,"
+        " max_rss_kib=?, stdout_len=?, stdout_hash=?, stderr_len=?, stderr_hash=? WHERE job=? AND attempt=?",
+        "iiiiiiiisisii", (int64_t)m->exit_code, (int64_t)m->signal, (int64_t)m->left_behind,
+        (int64_t)m->delivered, (int64_t)m->user_us, (int64_t)m->system_us, (int64_t)m->max_rss_kib,
+        (int64_t)run->out.total, out, (int64_t)run->err.total, err, run->job, (int64_t)run->attempt);
 }
 
 void dispatch_exited(struct bus *bus, const struct proto_exited *m)
@@ -435,9 +448,10 @@ static int record_names(struct bus *bus, const json_t *detail, int64_t job)
 
     if (!names)
         return 0;
-    return ledger_run(&bus->ledger, NULL,
-                      "UPDATE job_attempt SET secrets=? WHERE job=? AND attempt=(SELECT attempt FROM job WHERE id=?)",
-                      "sii", names, job, job);
+    return ledger_run(
+        &bus->ledger, NULL,
+        "UPDATE job_attempt SET secrets=? WHERE job=? AND attempt=(SELECT attempt FROM job WHERE id=?)",
+        "sii", names, job, job);
 }
 
 void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd)
@@ -455,8 +469,8 @@ void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd)
         if (r == 0)
             r = record_names(bus, detail, (int64_t)m->job);
         if (r == 0)
-            r = ledger_audit(&bus->ledger, "ductile-run", (uid_t)bus->config->uid, (enum audit_kind)m->kind, m->subject,
-                             text, &seq);
+            r = ledger_audit(&bus->ledger, "ductile-run", (uid_t)bus->config->uid, (enum audit_kind)m->kind,
+                             m->subject, text, &seq);
         if (r == 0)
             r = ledger_commit(&bus->ledger);
         if (r < 0)

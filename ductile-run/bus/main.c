@@ -1,7 +1,8 @@
-// ductile-bus: started by the warden, with the wire as descriptor 0. Takes its config from there, walls itself in
-// (Landlock: the ledger's directory; seccomp: no exec, no set*id, no ptrace, no new socket), opens the ledger, serves.
-#include "bus.h"
+// ductile-bus: started by the warden, with the wire as descriptor 0. Takes its config from there, walls
+// itself in (Landlock: the ledger's directory; seccomp: no exec, no set*id, no ptrace, no new socket), opens
+// the ledger, serves.
 #include "bundle.h"
+#include "bus.h"
 #include "fd.h"
 #include "log.h"
 #include "opt.h"
@@ -26,12 +27,14 @@ void bus_die(const char *format, ...)
     vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
     log_msg(LOG_LEVEL_ERR, "%s", text);
-    // Nothing more can be promised: end here, the warden kills every job, the next start recovers from the ledger.
+    // Nothing more can be promised: end here, the warden kills every job, the next start recovers from the
+    // ledger.
     _exit(EXITCODE_BUG);
 }
 
 // Said over the wire, so that the warden's refusal can quote it. Then the end.
-__attribute__((noreturn, format(printf, 2, 3))) static void fail_start(struct bus *bus, const char *format, ...)
+__attribute__((noreturn, format(printf, 2, 3))) static void fail_start(struct bus *bus, const char *format,
+                                                                       ...)
 {
     struct proto_message m = {0};
     va_list ap;
@@ -45,7 +48,8 @@ __attribute__((noreturn, format(printf, 2, 3))) static void fail_start(struct bu
     _exit(EXITCODE_CONFIG);
 }
 
-static void must_receive(struct bus *bus, enum proto_type type, struct proto_message *m, int fds[static PROTO_FDS_MAX])
+static void must_receive(struct bus *bus, enum proto_type type, struct proto_message *m,
+                         int fds[static PROTO_FDS_MAX])
 {
     struct pollfd p = {.fd = bus->warden.fd, .events = POLLIN};
 
@@ -68,7 +72,8 @@ static void parse_config(struct bus *bus, const struct bundle *b)
 
     for (size_t i = 0; files && i < b->n; i++)
         if (b->list[i].kind == BUNDLE_CONFIG)
-            files[n++] = (struct config_file){strdup(b->list[i].name), strdup(b->list[i].data), b->list[i].len};
+            files[n++] =
+                (struct config_file){strdup(b->list[i].name), strdup(b->list[i].data), b->list[i].len};
     if (!files || n == 0)
         fail_start(bus, "the warden sent no config");
     if (config_parse(files, n, &bus->config, &refusal) < 0)
@@ -112,7 +117,7 @@ static void wall_in(struct bus *bus)
     if (privs_broken(BREAK_NONNP))
         return;
     snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
-    int r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+    int r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? err_last() : 0;
     if (r == 0 && !privs_broken(BREAK_NOLANDLOCK))
         r = wall_landlock_bus(dir);
     if (r == -ENOSYS && bus->config->posture == POSTURE_UNCONFINED)
@@ -133,22 +138,27 @@ static void open_ledger(struct bus *bus)
     int r = ledger_open(c->state_path, true, &bus->ledger);
 
     if (r < 0)
-        fail_start(bus, "the ledger %s: %s", c->state_path, bus->ledger.error[0] ? bus->ledger.error : strerror(-r));
+        fail_start(bus, "the ledger %s: %s", c->state_path,
+                   bus->ledger.error[0] ? bus->ledger.error : strerror(-r));
     struct strbuf text = {0};
     for (size_t i = 0; i < c->n_files; i++)
         sb_addf(&text, "# %s\n%s\n", c->files[i].name, c->files[i].text);
     OWNED(freep) char *content = sb_finish(&text);
-    r = ledger_run(&bus->ledger, NULL, "INSERT OR IGNORE INTO config_snapshot(hash, at_ms, content) VALUES(?,?,?)", "sis",
+    r = ledger_run(&bus->ledger, NULL,
+                   "INSERT OR IGNORE INTO config_snapshot(hash, at_ms, content) VALUES(?,?,?)", "sis",
                    bus->snapshot_hex, ledger_now_ms(), content);
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT id FROM config_snapshot WHERE hash=?", "s", bus->snapshot_hex);
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT id FROM config_snapshot WHERE hash=?", "s", bus->snapshot_hex);
     if (r == 0 && s && sqlite3_step(s) == SQLITE_ROW)
         bus->snapshot_id = sqlite3_column_int64(s, 0);
     sqlite3_finalize(s);
     int lost = bus->snapshot_id ? queue_recover(bus) : -EIO;
     char detail[256];
-    snprintf(detail, sizeof(detail), "{\"posture\":\"%s\",\"config\":\"%s\",\"plugins\":%zu,\"recovered\":%d}",
+    snprintf(detail, sizeof(detail),
+             "{\"posture\":\"%s\",\"config\":\"%s\",\"plugins\":%zu,\"recovered\":%d}",
              posture_name(c->posture), bus->snapshot_hex, bus->catalog.n, lost);
-    if (lost < 0 || ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STARTED, c->name, detail, NULL) < 0)
+    if (lost < 0 || ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STARTED, c->name,
+                                 detail, NULL) < 0)
         fail_start(bus, "the ledger %s: %s", c->state_path, bus->ledger.error);
 }
 
@@ -160,7 +170,7 @@ static void read_boot_id(struct bus *bus)
     bus->boot_id[n > 0 ? n : 0] = '\0';
 }
 
-// ---- loop ---------------------------------------------------------------------------------------------------------
+// ---- loop ---------------------------------------------------------------------------------------
 
 static void end_if_idle(struct bus *bus)
 {
@@ -168,7 +178,8 @@ static void end_if_idle(struct bus *bus)
 
     if (!bus->stopping || bus->n_runs > 0)
         return;
-    if (ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STOPPED, bus->config->name, "{}", NULL) < 0)
+    if (ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STOPPED, bus->config->name, "{}",
+                     NULL) < 0)
         log_warn("the stop was not recorded: %s", bus->ledger.error);
     api_stop(bus);
     ledger_close(&bus->ledger);
@@ -266,7 +277,7 @@ static int serve(const struct opts *o)
         struct refusal refusal;
         refuse(&refusal, REFUSE_USAGE, "starting ductile-bus by hand");
         refuse_why(&refusal, "the warden starts it, with the wire as its standard input");
-        refuse_todo(&refusal, "ductile-run serve");
+        refuse_remedy(&refusal, "ductile-run serve");
         return refusal_print(&refusal, false);
     }
     log_open("ductile-bus", true);

@@ -1,6 +1,7 @@
-// Which plugins there are: those that root locked, with the manifest that was locked, and the aliases of the config.
-#include "bus.h"
+// Which plugins there are: those that root locked, with the manifest that was locked, and the aliases of the
+// config.
 #include "bundle.h"
+#include "bus.h"
 #include "log.h"
 #include <string.h>
 
@@ -39,7 +40,8 @@ static const char *missing_key(const struct config *config, const char *name, co
     return NULL;
 }
 
-static int add(struct catalog *c, const struct config *config, const char *name, const struct lock_plugin *lock)
+static int add(struct catalog *c, const struct config *config, const char *name,
+               const struct lock_plugin *lock)
 {
     const struct plugin_config *p = config_plugin(config, name);
     const struct manifest *m = &c->manifests[lock - c->lock.list];

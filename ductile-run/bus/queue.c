@@ -1,5 +1,5 @@
-// Jobs in the ledger. Every change of state is one guarded UPDATE (state and attempt it leaves) and one row that says
-// why; what belongs together is in one transaction.
+// Jobs in the ledger. Every change of state is one guarded UPDATE (state and attempt it leaves) and one row
+// that says why; what belongs together is in one transaction.
 #include "bus.h"
 #include "log.h"
 #include <stdio.h>
@@ -13,14 +13,16 @@ static int64_t column(sqlite3_stmt *s, int i)
 static int transition(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to,
                       const char *reason)
 {
-    return ledger_run(&bus->ledger, NULL,
-                      "INSERT INTO job_transition(job, attempt, from_state, to_state, at_ms, reason) VALUES(?,?,?,?,?,?)",
-                      "iissis", job, attempt, from, to, ledger_now_ms(), reason);
+    return ledger_run(
+        &bus->ledger, NULL,
+        "INSERT INTO job_transition(job, attempt, from_state, to_state, at_ms, reason) VALUES(?,?,?,?,?,?)",
+        "iissis", job, attempt, from, to, ledger_now_ms(), reason);
 }
 
-// ---- enqueue ----------------------------------------------------------------------------------------------
+// ---- enqueue ------------------------------------------------------------------------------------
 
-// A key equal to one that is queued or running, or succeeded within dedupe_ttl, for the same plugin and command.
+// A key equal to one that is queued or running, or succeeded within dedupe_ttl, for the same plugin and
+// command.
 static int64_t find_equal(struct bus *bus, const struct new_job *j)
 {
     if (!j->dedupe_key)
@@ -40,12 +42,13 @@ static int insert(struct bus *bus, const struct new_job *j, int64_t *ret_id)
 {
     const struct plugin_config *p = config_plugin(bus->config, j->plugin);
     int64_t now = ledger_now_ms(), max = p ? (int64_t)p->max_attempts : 4;
-    int r = ledger_run(&bus->ledger, ret_id,
-                       "INSERT INTO job(plugin, command, payload, state, max_attempts, not_before_ms, created_ms,"
-                       " submitted_by, parent, depth, event, pipeline_run, step, dedupe_key, snapshot)"
-                       " VALUES(?,?,?,'queued',?,?,?,?,NULLIF(?,0),?,NULLIF(?,0),NULLIF(?,0),NULLIF(?,0),?,?)",
-                       "sssiiisiiiiisi", j->plugin, j->command, j->payload, max, now, now, j->submitted_by, j->parent,
-                       j->depth, j->event, j->pipeline_run, j->step, j->dedupe_key, bus->snapshot_id);
+    int r =
+        ledger_run(&bus->ledger, ret_id,
+                   "INSERT INTO job(plugin, command, payload, state, max_attempts, not_before_ms, created_ms,"
+                   " submitted_by, parent, depth, event, pipeline_run, step, dedupe_key, snapshot)"
+                   " VALUES(?,?,?,'queued',?,?,?,?,NULLIF(?,0),?,NULLIF(?,0),NULLIF(?,0),NULLIF(?,0),?,?)",
+                   "sssiiisiiiiisi", j->plugin, j->command, j->payload, max, now, now, j->submitted_by,
+                   j->parent, j->depth, j->event, j->pipeline_run, j->step, j->dedupe_key, bus->snapshot_id);
 
     return r < 0 ? r : transition(bus, *ret_id, (int64_t)0, "", "queued", j->submitted_by);
 }
@@ -72,7 +75,7 @@ int queue_add(struct bus *bus, const struct new_job *j, int64_t *ret_id, int64_t
     return 0;
 }
 
-// ---- dequeue ----------------------------------------------------------------------------------------------
+// ---- dequeue ------------------------------------------------------------------------------------
 
 static unsigned running_of(const struct bus *bus, const char *plugin)
 {
@@ -87,7 +90,8 @@ static bool may_run(struct bus *bus, const char *plugin)
 {
     const struct plugin *p = catalog_find(&bus->catalog, plugin);
 
-    // A plugin that is gone or disabled is handed out all the same: the warden refuses it, and the record says why.
+    // A plugin that is gone or disabled is handed out all the same: the warden refuses it, and the record
+    // says why.
     return !p || running_of(bus, plugin) < p->parallelism;
 }
 
@@ -112,12 +116,13 @@ int queue_next(struct bus *bus, struct queued_job *ret)
 {
     int r = 0, step = SQLITE_ROW;
     // A job whose dedupe_key runs for the same target waits: FIFO for all others.
-    sqlite3_stmt *s = ledger_query(&bus->ledger,
-                                   "SELECT id, plugin, command, payload, attempt, max_attempts, event, pipeline_run, step,"
-                                   " depth FROM job AS j WHERE state='queued' AND not_before_ms <= ? AND NOT EXISTS"
-                                   " (SELECT 1 FROM job AS k WHERE k.state='running' AND k.plugin=j.plugin AND"
-                                   "  k.command=j.command AND k.dedupe_key=j.dedupe_key) ORDER BY not_before_ms, id",
-                                   "i", ledger_now_ms());
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger,
+                     "SELECT id, plugin, command, payload, attempt, max_attempts, event, pipeline_run, step,"
+                     " depth FROM job AS j WHERE state='queued' AND not_before_ms <= ? AND NOT EXISTS"
+                     " (SELECT 1 FROM job AS k WHERE k.state='running' AND k.plugin=j.plugin AND"
+                     "  k.command=j.command AND k.dedupe_key=j.dedupe_key) ORDER BY not_before_ms, id",
+                     "i", ledger_now_ms());
 
     if (!s)
         return -EIO;
@@ -139,7 +144,8 @@ void queued_job_free(struct queued_job *job)
 int64_t queue_due_ms(struct bus *bus)
 {
     int64_t due = INT64_MAX;
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT min(not_before_ms) FROM job WHERE state='queued'", "");
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT min(not_before_ms) FROM job WHERE state='queued'", "");
 
     if (s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL)
         due = column(s, 0);
@@ -147,14 +153,15 @@ int64_t queue_due_ms(struct bus *bus)
     return due;
 }
 
-// ---- transitions --------------------------------------------------------------------------------------------
+// ---- transitions --------------------------------------------------------------------------------
 
 static bool is_terminal(const char *state)
 {
     return !str_eq(state, "queued") && !str_eq(state, "running");
 }
 
-int queue_move(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to, const char *reason)
+int queue_move(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to,
+               const char *reason)
 {
     int r = ledger_run(&bus->ledger, NULL,
                        "UPDATE job SET state=?, reason=?, ended_ms=CASE WHEN ? THEN ? ELSE NULL END"
@@ -174,16 +181,17 @@ int queue_start(struct bus *bus, struct queued_job *j)
     int r = ledger_begin(&bus->ledger);
 
     if (r == 0)
-        r = ledger_run(&bus->ledger, NULL,
-                       "UPDATE job SET attempt=attempt+1, started_ms=? WHERE id=? AND state='queued' AND attempt=?",
-                       "iii", now, j->id, j->attempt);
+        r = ledger_run(
+            &bus->ledger, NULL,
+            "UPDATE job SET attempt=attempt+1, started_ms=? WHERE id=? AND state='queued' AND attempt=?",
+            "iii", now, j->id, j->attempt);
     if (r == 0 && ledger_changes(&bus->ledger) != 1)
         r = -ESTALE;
     if (r == 0)
         r = queue_move(bus, j->id, j->attempt + 1, "queued", "running", "dispatched");
     if (r == 0)
-        r = ledger_run(&bus->ledger, NULL, "INSERT INTO job_attempt(job, attempt, started_ms) VALUES(?,?,?)", "iii",
-                       j->id, j->attempt + 1, now);
+        r = ledger_run(&bus->ledger, NULL, "INSERT INTO job_attempt(job, attempt, started_ms) VALUES(?,?,?)",
+                       "iii", j->id, j->attempt + 1, now);
     if (r == 0)
         r = ledger_commit(&bus->ledger);
     if (r < 0)
@@ -231,7 +239,8 @@ int queue_retry(struct bus *bus, int64_t job, int64_t attempt, const char *state
         return queue_move(bus, job, attempt, state, "dead", reason);
     }
     int64_t delay = backoff_ms(bus, plugin, attempt);
-    r = ledger_run(&bus->ledger, NULL, "UPDATE job SET not_before_ms=? WHERE id=?", "ii", ledger_now_ms() + delay, job);
+    r = ledger_run(&bus->ledger, NULL, "UPDATE job SET not_before_ms=? WHERE id=?", "ii",
+                   ledger_now_ms() + delay, job);
     snprintf(reason, sizeof(reason), "retry %lld of %lld in %lld ms", (long long)attempt + 1, (long long)max,
              (long long)delay);
     return r < 0 ? r : queue_move(bus, job, attempt, state, "queued", reason);
@@ -251,8 +260,9 @@ static int recover_one(struct bus *bus, int64_t job, int64_t attempt, int64_t ma
 
 int queue_recover(struct bus *bus)
 {
-    int r = ledger_begin(&bus->ledger), step, n = 0;
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT id, attempt, max_attempts FROM job WHERE state='running'", "");
+    int r = ledger_begin(&bus->ledger), step = SQLITE_DONE, n = 0;
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT id, attempt, max_attempts FROM job WHERE state='running'", "");
 
     if (r == 0 && !s)
         r = -EIO;
@@ -261,6 +271,8 @@ int queue_recover(struct bus *bus)
         n++;
     }
     sqlite3_finalize(s);
+    if (r == 0 && step != SQLITE_DONE)
+        r = -EIO;
     if (r == 0)
         r = ledger_commit(&bus->ledger);
     if (r < 0)

@@ -1,5 +1,5 @@
-// The request a plugin reads (protocol 2), as far as the bus may know it: everything but the secrets, which the
-// warden writes in front.
+// The request a plugin reads (protocol 2), as far as the bus may know it: everything but the secrets, which
+// the warden writes in front.
 #include "bus.h"
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,8 @@ static json_t *parse_stored(const char *text)
 
 static json_t *stored_state(struct bus *bus, const char *plugin)
 {
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
     json_t *state = s && sqlite3_step(s) == SQLITE_ROW ? parse_stored((const char *)sqlite3_column_text(s, 0))
                                                        : json_object();
 
@@ -37,14 +38,16 @@ static json_t *event_of(struct bus *bus, const struct queued_job *j, json_t *pay
     char at[40];
     json_t *event = NULL;
     sqlite3_stmt *s = ledger_query(
-        &bus->ledger, "SELECT type, payload, dedupe_key, source_plugin, at_ms FROM event WHERE id=?", "i", j->event);
+        &bus->ledger, "SELECT type, payload, dedupe_key, source_plugin, at_ms FROM event WHERE id=?", "i",
+        j->event);
 
     if (s && sqlite3_step(s) == SQLITE_ROW) {
         rfc3339(sqlite3_column_int64(s, 4), at);
-        const char *key = (const char *)sqlite3_column_text(s, 2), *source = (const char *)sqlite3_column_text(s, 3);
+        const char *key = (const char *)sqlite3_column_text(s, 2),
+                   *source = (const char *)sqlite3_column_text(s, 3);
         event = json_pack("{s:s, s:o, s:s*, s:s*, s:s, s:s}", "type", sqlite3_column_text(s, 0), "payload",
-                          parse_stored((const char *)sqlite3_column_text(s, 1)), "dedupe_key", key, "source", source,
-                          "timestamp", at, "event_id", "");
+                          parse_stored((const char *)sqlite3_column_text(s, 1)), "dedupe_key", key, "source",
+                          source, "timestamp", at, "event_id", "");
         if (event)
             json_object_set_new(event, "event_id", json_sprintf("%lld", (long long)j->event));
     } else {
@@ -72,8 +75,8 @@ int request_body(struct bus *bus, const struct queued_job *j, char **ret, size_t
     OWNED(json_decrefp)
     json_t *body = json_pack("{s:i, s:o, s:s, s:o, s:o, s:O, s:{}, s:s}", "protocol", 2, "job_id",
                              json_sprintf("%lld", (long long)j->id), "command", j->command, "config",
-                             config_of(bus, j->plugin), "state", stored_state(bus, j->plugin), "payload", payload,
-                             "context", "deadline_at", deadline);
+                             config_of(bus, j->plugin), "state", stored_state(bus, j->plugin), "payload",
+                             payload, "context", "deadline_at", deadline);
     if (body && str_eq(j->command, "handle"))
         json_object_set_new(body, "event", event_of(bus, j, payload));
     json_decref(payload);

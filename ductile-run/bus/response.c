@@ -1,4 +1,5 @@
-// What a plugin answered. Hostile: any bytes at all. One JSON object, nothing before or after it but white space.
+// What a plugin answered. Hostile: any bytes at all. One JSON object, nothing before or after it but white
+// space.
 #include "bus.h"
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static int check_events(const struct config *config, json_t *events, char why[st
         return bad(why, "events is not a list");
     if (json_array_size(events) > config->limit_events)
         return bad(why, "more events than limits.events allows");
-    json_array_foreach(events, i, e) if (!is_event(e)) return bad(why, "an event without a type, or whose payload is not an object");
+    json_array_foreach(events, i, e) if (!is_event(e)) return bad(
+        why, "an event without a type, or whose payload is not an object");
     return 0;
 }
 

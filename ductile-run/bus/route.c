@@ -1,5 +1,6 @@
-// Events. An event is a row first, then routed: to every pipeline whose `on` is its type, and to the next step of the
-// pipeline that its job belongs to. All of it in the transaction that completes the job that emitted it.
+// Events. An event is a row first, then routed: to every pipeline whose `on` is its type, and to the next
+// step of the pipeline that its job belongs to. All of it in the transaction that completes the job that
+// emitted it.
 #include "bus.h"
 #include "log.h"
 #include <stdio.h>
@@ -22,7 +23,8 @@ static void split_uses(const char *uses, char plugin[static LIMIT_NAME], char co
 }
 
 // The job of one step, fed by an event.
-static int add_step(struct bus *bus, const struct pipeline_config *p, int64_t run, size_t step, const struct source *s)
+static int add_step(struct bus *bus, const struct pipeline_config *p, int64_t run, size_t step,
+                    const struct source *s)
 {
     char plugin[LIMIT_NAME], command[LIMIT_NAME], by[2 * LIMIT_NAME];
     int64_t id = 0, equals = 0;
@@ -43,13 +45,14 @@ static int add_step(struct bus *bus, const struct pipeline_config *p, int64_t ru
     };
     int r = queue_add(bus, &job, &id, &equals);
     if (r == 0 && equals > 0)
-        log_info("event %lld: step %s equals job %lld and was dropped", (long long)s->event, by, (long long)equals);
+        log_info("event %lld: step %s equals job %lld and was dropped", (long long)s->event, by,
+                 (long long)equals);
     if (r < 0 || id == 0)
         return r;
     if (job.depth > LIMIT_ROUTE_DEPTH) // recorded, never dropped without a word
         return queue_move(bus, id, 0, "queued", "failed", "max-depth");
-    return ledger_run(&bus->ledger, NULL, "INSERT INTO step_run(run, step, step_id, job) VALUES(?,?,?,?)", "iisi", run,
-                      (int64_t)step + 1, p->steps.list[step].id, id);
+    return ledger_run(&bus->ledger, NULL, "INSERT INTO step_run(run, step, step_id, job) VALUES(?,?,?,?)",
+                      "iisi", run, (int64_t)step + 1, p->steps.list[step].id, id);
 }
 
 static int start_pipelines(struct bus *bus, const struct source *s)
@@ -62,8 +65,8 @@ static int start_pipelines(struct bus *bus, const struct source *s)
         if (!str_eq(p->on, s->type) || (p->from_plugin && !str_eq(p->from_plugin, s->job->plugin)))
             continue;
         r = ledger_run(&bus->ledger, &run,
-                       "INSERT INTO pipeline_run(pipeline, event, state, created_ms) VALUES(?,?,'running',?)", "sii",
-                       p->name, s->event, ledger_now_ms());
+                       "INSERT INTO pipeline_run(pipeline, event, state, created_ms) VALUES(?,?,'running',?)",
+                       "sii", p->name, s->event, ledger_now_ms());
         if (r == 0)
             r = add_step(bus, p, run, 0, s);
     }
@@ -94,9 +97,10 @@ static int next_step(struct bus *bus, const struct source *s)
 
 static int add_event(struct bus *bus, struct source *s)
 {
-    return ledger_run(&bus->ledger, &s->event,
-                      "INSERT INTO event(at_ms, type, payload, source_plugin, source_job, dedupe_key) VALUES(?,?,?,?,?,?)",
-                      "isssis", ledger_now_ms(), s->type, s->payload, s->job->plugin, s->job->id, s->dedupe_key);
+    return ledger_run(
+        &bus->ledger, &s->event,
+        "INSERT INTO event(at_ms, type, payload, source_plugin, source_job, dedupe_key) VALUES(?,?,?,?,?,?)",
+        "isssis", ledger_now_ms(), s->type, s->payload, s->job->plugin, s->job->id, s->dedupe_key);
 }
 
 static int emit(struct bus *bus, const struct queued_job *job, const char *type, const json_t *payload,
@@ -134,10 +138,11 @@ int route_success(struct bus *bus, const struct queued_job *job, const struct re
 
 int route_ended(struct bus *bus, int64_t job)
 {
-    return ledger_run(&bus->ledger, NULL,
-                      "UPDATE pipeline_run SET ended_ms=?, state=CASE WHEN EXISTS(SELECT 1 FROM job WHERE"
-                      " pipeline_run=pipeline_run.id AND state<>'succeeded') THEN 'failed' ELSE 'succeeded' END"
-                      " WHERE id=(SELECT pipeline_run FROM job WHERE id=?) AND NOT EXISTS(SELECT 1 FROM job WHERE"
-                      " pipeline_run=pipeline_run.id AND state IN ('queued','running'))",
-                      "ii", ledger_now_ms(), job);
+    return ledger_run(
+        &bus->ledger, NULL,
+        "UPDATE pipeline_run SET ended_ms=?, state=CASE WHEN EXISTS(SELECT 1 FROM job WHERE"
+        " pipeline_run=pipeline_run.id AND state<>'succeeded') THEN 'failed' ELSE 'succeeded' END"
+        " WHERE id=(SELECT pipeline_run FROM job WHERE id=?) AND NOT EXISTS(SELECT 1 FROM job WHERE"
+        " pipeline_run=pipeline_run.id AND state IN ('queued','running'))",
+        "ii", ledger_now_ms(), job);
 }

@@ -1,5 +1,5 @@
-// What the API tells: rows of the ledger as JSON, and the posture as four facts told apart - valid (the config),
-// attested (the code), enforcing (the drop), proven (the wall, with its time).
+// What the API tells: rows of the ledger as JSON, and the posture as four facts told apart - valid (the
+// config), attested (the code), enforcing (the drop), proven (the wall, with its time).
 #include "bus.h"
 #include "wall.h"
 #include <string.h>
@@ -47,25 +47,38 @@ static json_t *rows(struct bus *bus, const char *sql, const char *types, int64_t
 
 json_t *show_jobs(struct bus *bus, const char *state, int64_t limit)
 {
-    json_t *list = state ? rows(bus, "SELECT " JOB_COLUMNS " FROM job WHERE state=? ORDER BY id DESC LIMIT ?", "si", limit, state)
-                         : rows(bus, "SELECT " JOB_COLUMNS " FROM job ORDER BY id DESC LIMIT ?", "i", limit, NULL);
+    json_t *list =
+        state ? rows(bus, "SELECT " JOB_COLUMNS " FROM job WHERE state=? ORDER BY id DESC LIMIT ?", "si",
+                     limit, state)
+              : rows(bus, "SELECT " JOB_COLUMNS " FROM job ORDER BY id DESC LIMIT ?", "i", limit, NULL);
 
     return json_pack("{s:o}", "jobs", list);
 }
 
 json_t *show_job(struct bus *bus, int64_t id)
 {
-    json_t *found = rows(bus, "SELECT " JOB_COLUMNS ", payload, result, error, event, not_before_ms FROM job WHERE id=?", "i", id, NULL);
+    json_t *found =
+        rows(bus, "SELECT " JOB_COLUMNS ", payload, result, error, event, not_before_ms FROM job WHERE id=?",
+             "i", id, NULL);
     json_t *job = json_incref(json_array_get(found, 0));
 
     json_decref(found);
     if (!job)
         return NULL;
-    json_object_set_new(job, "transitions",
-                        rows(bus, "SELECT attempt, from_state, to_state, at_ms, reason FROM job_transition WHERE job=? ORDER BY id", "i", id, NULL));
-    json_object_set_new(job, "attempts", rows(bus, "SELECT * FROM job_attempt WHERE job=? ORDER BY attempt", "i", id, NULL));
-    json_object_set_new(job, "events", rows(bus, "SELECT id, type, at_ms, payload FROM event WHERE source_job=? ORDER BY id", "i", id, NULL));
-    json_object_set_new(job, "children", rows(bus, "SELECT " JOB_COLUMNS " FROM job WHERE parent=? ORDER BY id", "i", id, NULL));
+    json_object_set_new(
+        job, "transitions",
+        rows(
+            bus,
+            "SELECT attempt, from_state, to_state, at_ms, reason FROM job_transition WHERE job=? ORDER BY id",
+            "i", id, NULL));
+    json_object_set_new(job, "attempts",
+                        rows(bus, "SELECT * FROM job_attempt WHERE job=? ORDER BY attempt", "i", id, NULL));
+    json_object_set_new(job, "events",
+                        rows(bus, "SELECT id, type, at_ms, payload FROM event WHERE source_job=? ORDER BY id",
+                             "i", id, NULL));
+    json_object_set_new(
+        job, "children",
+        rows(bus, "SELECT " JOB_COLUMNS " FROM job WHERE parent=? ORDER BY id", "i", id, NULL));
     return job;
 }
 
@@ -76,8 +89,8 @@ static json_t *accounts_of(struct bus *bus)
     for (size_t i = 0; i < bus->config->accounts.n; i++) {
         const struct account_config *a = &bus->config->accounts.list[i];
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "name", a->name, "mode",
-                                              account_mode_name(a->mode), "user", a->user, "uid", (json_int_t)a->uid,
-                                              "gid", (json_int_t)a->gid, "landlock",
+                                              account_mode_name(a->mode), "user", a->user, "uid",
+                                              (json_int_t)a->uid, "gid", (json_int_t)a->gid, "landlock",
                                               landlock_level_name((enum landlock_level)a->landlock)));
     }
     return list;
@@ -94,10 +107,10 @@ json_t *show_plugins(struct bus *bus)
         str_hex(p->lock->tree.hash, TREE_HASH_LEN, hex);
         for (size_t j = 0; j < p->manifest->n_commands; j++)
             json_array_append_new(commands, json_string(p->manifest->commands[j].name));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "name", p->name, "version",
-                                              p->manifest->version, "enabled", p->enabled, "account",
-                                              p->account ? p->account->name : "", "lock", hex, "code", p->lock->code,
-                                              "commands", commands));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:o}", "name", p->name,
+                                              "version", p->manifest->version, "enabled", p->enabled,
+                                              "account", p->account ? p->account->name : "", "lock", hex,
+                                              "code", p->lock->code, "commands", commands));
     }
     return json_pack("{s:o}", "plugins", list);
 }
@@ -105,7 +118,9 @@ json_t *show_plugins(struct bus *bus)
 // The last run of the gate that tried the wall.
 static json_t *proven_of(struct bus *bus)
 {
-    json_t *list = rows(bus, "SELECT at_ms, verb, outcome, probes FROM gate_run WHERE probes > 0 ORDER BY id DESC LIMIT 1", "", 0, NULL);
+    json_t *list = rows(
+        bus, "SELECT at_ms, verb, outcome, probes FROM gate_run WHERE probes > 0 ORDER BY id DESC LIMIT 1",
+        "", 0, NULL);
     json_t *row = json_incref(json_array_get(list, 0));
 
     json_decref(list);
@@ -116,23 +131,27 @@ json_t *show_posture(struct bus *bus)
 {
     const struct config *c = bus->config;
 
-    return json_pack("{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s}", "instance", c->name,
-                     "posture", posture_name(c->posture), "valid", 1, "attested", (json_int_t)bus->catalog.n, "enforcing",
-                     c->posture != POSTURE_UNCONFINED, "proven", proven_of(bus), "accounts", accounts_of(bus), "queue",
-                     rows(bus, "SELECT state, count(*) AS n FROM job GROUP BY state ORDER BY state", "", 0, NULL),
-                     "refusals",
-                     rows(bus, "SELECT id, plugin, command, reason, ended_ms FROM job WHERE state='refused' ORDER BY ended_ms DESC LIMIT 5", "", 0, NULL),
-                     "workers", (json_int_t)c->max_workers, "started_ms", (json_int_t)bus->started_ms, "landlock_abi",
-                     wall_landlock_abi(), "stopping", bus->stopping, "version", DUCTILE_VERSION);
+    return json_pack(
+        "{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s}", "instance", c->name,
+        "posture", posture_name(c->posture), "valid", 1, "attested", (json_int_t)bus->catalog.n, "enforcing",
+        c->posture != POSTURE_UNCONFINED, "proven", proven_of(bus), "accounts", accounts_of(bus), "queue",
+        rows(bus, "SELECT state, count(*) AS n FROM job GROUP BY state ORDER BY state", "", 0, NULL),
+        "refusals",
+        rows(
+            bus,
+            "SELECT id, plugin, command, reason, ended_ms FROM job WHERE state='refused' ORDER BY ended_ms DESC LIMIT 5",
+            "", 0, NULL),
+        "workers", (json_int_t)c->max_workers, "started_ms", (json_int_t)bus->started_ms, "landlock_abi",
+        wall_landlock_abi(), "stopping", bus->stopping, "version", DUCTILE_VERSION);
 }
 
 json_t *show_health(struct bus *bus)
 {
     json_t *proven = proven_of(bus);
     json_t *at = json_object_get(proven, "at_ms");
-    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:O}", "status", bus->stopping ? "stopping" : "ok", "posture",
-                               posture_name(bus->config->posture), "live", 1, "ready", !bus->stopping, "proven_ms",
-                               at ? at : json_null());
+    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:O}", "status", bus->stopping ? "stopping" : "ok",
+                               "posture", posture_name(bus->config->posture), "live", 1, "ready",
+                               !bus->stopping, "proven_ms", at ? at : json_null());
 
     json_decref(proven);
     return health;

@@ -1,5 +1,5 @@
-// One HTTP/1.0 request per connection: the server answers and closes, so that a length needs no parsing. Anything
-// more would be a library; over a unix socket to our own server this is all there is to it.
+// One HTTP/1.0 request per connection: the server answers and closes, so that a length needs no parsing.
+// Anything more would be a library; over a unix socket to our own server this is all there is to it.
 #include "client.h"
 #include "fd.h"
 #include "limits.h"
@@ -15,9 +15,10 @@ static int unavailable(const struct client *c, int r, struct refusal *refusal)
 
     refuse(refusal, denied ? REFUSE_API_DENIED : REFUSE_API, "asking the gateway at %s", c->socket);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, denied ? "become a member of the operators' group (usermod -aG ductile-operators USER, "
-                                         "then log in again), or use sudo"
-                                       : "systemctl status ductile");
+    return refuse_remedy(
+        refusal, denied ? "become a member of the operators' group (usermod -aG ductile-operators USER, "
+                          "then log in again), or use sudo"
+                        : "systemctl status ductile");
 }
 
 static int dial(const char *path)
@@ -26,17 +27,17 @@ static int dial(const char *path)
     OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
-        return -errno;
+        return err_last();
     if (strlen(path) >= sizeof(addr.sun_path))
         return -ENAMETOOLONG;
     memcpy(addr.sun_path, path, strlen(path) + 1);
     if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-        return -errno;
+        return err_last();
     return fd_take(&fd);
 }
 
-static int exchange(const struct client *c, const char *method, const char *path, const json_t *body, char **ret,
-                    size_t *ret_len)
+static int exchange(const struct client *c, const char *method, const char *path, const json_t *body,
+                    char **ret, size_t *ret_len)
 {
     struct strbuf sb = {0};
     OWNED(freep) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
@@ -51,7 +52,8 @@ static int exchange(const struct client *c, const char *method, const char *path
     if (!request)
         return -ENOMEM;
     int r = fd_write_all(fd, request, len);
-    return r < 0 && r != -EPIPE ? r : fd_read_all(fd, 64 << 20, ret, ret_len); // a refusal may come before we end
+    return r < 0 && r != -EPIPE ? r
+                                : fd_read_all(fd, 64 << 20, ret, ret_len); // a refusal may come before we end
 }
 
 static const char *detail_of(const json_t *json)
@@ -61,8 +63,8 @@ static const char *detail_of(const json_t *json)
     return text ? text : "the gateway gave no reason";
 }
 
-int client_call(const struct client *c, const char *method, const char *path, const json_t *body, json_t **ret,
-                struct refusal *refusal)
+int client_call(const struct client *c, const char *method, const char *path, const json_t *body,
+                json_t **ret, struct refusal *refusal)
 {
     OWNED(freep) char *text = NULL;
     size_t len;
@@ -80,9 +82,10 @@ int client_call(const struct client *c, const char *method, const char *path, co
     }
     refuse(refusal, status == 403 ? REFUSE_API_DENIED : REFUSE_API_REQUEST, "%s %s", method, path);
     refuse_why(refusal, "%s (HTTP %d)", detail_of(json), status);
-    refuse_todo(refusal, status == 403   ? "usermod -aG ductile-operators USER, then log in again; or use sudo"
-                         : status == 404 ? "ductile status; ductile plugin list"
-                                         : "journalctl -u ductile");
+    refuse_remedy(refusal, status == 403
+                               ? "usermod -aG ductile-operators USER, then log in again; or use sudo"
+                           : status == 404 ? "ductile status; ductile plugin list"
+                                           : "journalctl -u ductile");
     json_decref(json);
     return -ECANCELED;
 }

@@ -7,7 +7,7 @@ struct client {
     const char *socket; // path
 };
 
-// One call. body may be NULL. 0 and the answer's JSON in *ret (owned by the caller) for a 2xx status; -ECANCELED with
-// a refusal for everything else: no gateway, no permission, a request it does not accept.
+// One call. body may be NULL. 0 and the answer's JSON in *ret (owned by the caller) for a 2xx status;
+// -ECANCELED with a refusal for everything else: no gateway, no permission, a request it does not accept.
 MUST int client_call(const struct client *client, const char *method, const char *path, const json_t *body,
                      json_t **ret, struct refusal *refusal);

@@ -15,7 +15,8 @@ struct session {
     bool json;
 };
 
-// The socket: said, or of the config that was said, or the instance's usual place (operators may not read the config).
+// The socket: said, or of the config that was said, or the instance's usual place (operators may not read the
+// config).
 static int open_session(const struct opts *o, struct session *s, struct refusal *refusal)
 {
     const char *instance = opt_given(o, OPT_INSTANCE) ? o->value[OPT_INSTANCE] : "ductile";
@@ -65,15 +66,16 @@ static const char *when(json_int_t ms, char buf[static 32])
     return ms > 0 ? buf : "-";
 }
 
-// ---- jobs -------------------------------------------------------------------------------------------------------
+// ---- jobs ---------------------------------------------------------------------------------------
 
 static void print_job_row(const json_t *job)
 {
     char at[32];
 
-    printf("%6lld  %-10s  %-28s %-10s %lld/%lld  %s  %s\n", (long long)int_of(job, "id"), text_of(job, "state"),
-           text_of(job, "plugin"), text_of(job, "command"), (long long)int_of(job, "attempt"),
-           (long long)int_of(job, "max_attempts"), when(int_of(job, "created_ms"), at), text_of(job, "reason"));
+    printf("%6lld  %-10s  %-28s %-10s %lld/%lld  %s  %s\n", (long long)int_of(job, "id"),
+           text_of(job, "state"), text_of(job, "plugin"), text_of(job, "command"),
+           (long long)int_of(job, "attempt"), (long long)int_of(job, "max_attempts"),
+           when(int_of(job, "created_ms"), at), text_of(job, "reason"));
 }
 
 static void print_attempt(const json_t *a)
@@ -84,10 +86,11 @@ static void print_attempt(const json_t *a)
     if (json_object_get(a, "pid"))
         printf(", %s account \"%s\" uid %lld gid %lld groups %lld, caps %s, no_new_privs %lld\n"
                "    layers %s; secrets %s; exit %lld signal %lld left_behind=%lld\n    lock %.16s",
-               text_of(a, "mode"), text_of(a, "account"), (long long)int_of(a, "uid"), (long long)int_of(a, "gid"),
-               (long long)int_of(a, "groups"), text_of(a, "caps"), (long long)int_of(a, "no_new_privs"),
-               text_of(a, "layers"), secrets ? secrets : "[]", (long long)int_of(a, "exit_code"),
-               (long long)int_of(a, "signal"), (long long)int_of(a, "left_behind"), text_of(a, "lock_hash"));
+               text_of(a, "mode"), text_of(a, "account"), (long long)int_of(a, "uid"),
+               (long long)int_of(a, "gid"), (long long)int_of(a, "groups"), text_of(a, "caps"),
+               (long long)int_of(a, "no_new_privs"), text_of(a, "layers"), secrets ? secrets : "[]",
+               (long long)int_of(a, "exit_code"), (long long)int_of(a, "signal"),
+               (long long)int_of(a, "left_behind"), text_of(a, "lock_hash"));
     putchar('\n');
 }
 
@@ -98,8 +101,9 @@ static void print_job(const json_t *job)
     char at[32];
     OWNED(freep) char *result = json_dumps(json_object_get(job, "result"), JSON_COMPACT | JSON_ENCODE_ANY);
 
-    printf("job %lld: %s %s: %s%s%s\n", (long long)int_of(job, "id"), text_of(job, "plugin"), text_of(job, "command"),
-           text_of(job, "state"), text_of(job, "reason")[0] ? ", " : "", text_of(job, "reason"));
+    printf("job %lld: %s %s: %s%s%s\n", (long long)int_of(job, "id"), text_of(job, "plugin"),
+           text_of(job, "command"), text_of(job, "state"), text_of(job, "reason")[0] ? ", " : "",
+           text_of(job, "reason"));
     printf("  by %s\n", text_of(job, "submitted_by"));
     json_array_foreach(json_object_get(job, "transitions"), i, row)
         printf("  %s  %s%s%s  %s\n", when(int_of(row, "at_ms"), at), text_of(row, "from_state"),
@@ -124,8 +128,11 @@ static int enqueue(const struct opts *o, struct session *s, json_int_t *ret_id, 
     if (!json_is_object(payload) || !str_is_plugin(o->args[0]) || !str_is_plugin(o->args[1])) {
         bool name = json_is_object(payload);
         refuse(refusal, REFUSE_API_REQUEST, "enqueueing %s %s", o->args[0], o->args[1]);
-        refuse_why(refusal, "%s", name ? "that is not the name of a plugin or command" : payload ? "--payload is not an object" : error.text);
-        refuse_todo(refusal, name ? "ductile status" : "--payload '{\"key\": \"value\"}'");
+        refuse_why(refusal, "%s",
+                   name      ? "that is not the name of a plugin or command"
+                   : payload ? "--payload is not an object"
+                             : error.text);
+        refuse_remedy(refusal, name ? "ductile status" : "--payload '{\"key\": \"value\"}'");
         json_decref(payload);
         return -ECANCELED;
     }
@@ -175,7 +182,8 @@ static void nap(int64_t ms)
 }
 
 // Waits for the end of a job, asking less often as time goes by.
-static int await(const struct session *s, json_int_t id, uint64_t timeout_ms, json_t **ret, struct refusal *refusal)
+static int await(const struct session *s, json_int_t id, uint64_t timeout_ms, json_t **ret,
+                 struct refusal *refusal)
 {
     int64_t pause = 20, waited = 0;
 
@@ -234,9 +242,10 @@ static int job_list(const struct opts *o)
     if (opt_given(o, OPT_LIMIT) && str_to_u64(o->value[OPT_LIMIT], 1, 1000, &limit) < 0)
         return opt_usage(o, "--limit takes a number from 1 to 1000");
     if (opt_given(o, OPT_STATE) && !str_is_plugin(o->value[OPT_STATE]))
-        return opt_usage(o, "--state takes queued, running, succeeded, failed, timed_out, refused, cancelled or dead");
-    snprintf(path, sizeof(path), "/jobs?limit=%llu%s%s", (unsigned long long)limit, opt_given(o, OPT_STATE) ? "&state=" : "",
-             opt_given(o, OPT_STATE) ? o->value[OPT_STATE] : "");
+        return opt_usage(
+            o, "--state takes queued, running, succeeded, failed, timed_out, refused, cancelled or dead");
+    snprintf(path, sizeof(path), "/jobs?limit=%llu%s%s", (unsigned long long)limit,
+             opt_given(o, OPT_STATE) ? "&state=" : "", opt_given(o, OPT_STATE) ? o->value[OPT_STATE] : "");
     int r = open_session(o, &s, &refusal);
     if (r == 0)
         r = client_call(&s.client, "GET", path, NULL, &answer, &refusal);
@@ -278,7 +287,7 @@ static int job_show(const struct opts *o)
     return EXITCODE_OK;
 }
 
-// ---- status -----------------------------------------------------------------------------------------------------
+// ---- status -------------------------------------------------------------------------------------
 
 static void print_status(const json_t *p)
 {
@@ -292,19 +301,22 @@ static void print_status(const json_t *p)
     printf("posture    %s\n", text_of(p, "posture"));
     printf("valid      yes (the running config)\n");
     printf("attested   %lld plugins locked\n", (long long)int_of(p, "attested"));
-    printf("enforcing  %s\n", json_is_true(json_object_get(p, "enforcing")) ? "yes" : "NO: plugins run as the service user");
+    printf("enforcing  %s\n",
+           json_is_true(json_object_get(p, "enforcing")) ? "yes" : "NO: plugins run as the service user");
     if (json_is_object(proven))
-        printf("proven     %s at %s by %s (%lld probes)\n", text_of(proven, "outcome"), when(int_of(proven, "at_ms"), at),
-               text_of(proven, "verb"), (long long)int_of(proven, "probes"));
+        printf("proven     %s at %s by %s (%lld probes)\n", text_of(proven, "outcome"),
+               when(int_of(proven, "at_ms"), at), text_of(proven, "verb"),
+               (long long)int_of(proven, "probes"));
     else
         printf("proven     never on this ledger: ductile-gate prove\n");
-    json_array_foreach(json_object_get(p, "accounts"), i, row)
-        printf("account    %-14s %-12s %s uid %lld, landlock %s\n", text_of(row, "name"), text_of(row, "mode"),
-               text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
+    json_array_foreach(json_object_get(p, "accounts"), i, row) printf(
+        "account    %-14s %-12s %s uid %lld, landlock %s\n", text_of(row, "name"), text_of(row, "mode"),
+        text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
     printf("queue     ");
     json_array_foreach(json_object_get(p, "queue"), i, row)
         printf(" %s %lld", text_of(row, "state"), (long long)int_of(row, "n"));
-    printf("%s (%lld workers)\n", json_array_size(json_object_get(p, "queue")) ? "" : " empty", (long long)int_of(p, "workers"));
+    printf("%s (%lld workers)\n", json_array_size(json_object_get(p, "queue")) ? "" : " empty",
+           (long long)int_of(p, "workers"));
     json_array_foreach(json_object_get(p, "refusals"), i, row)
         printf("refused    job %lld %s %s: %s\n", (long long)int_of(row, "id"), text_of(row, "plugin"),
                text_of(row, "command"), text_of(row, "reason"));
@@ -330,24 +342,55 @@ static int status(const struct opts *o)
 }
 
 static const struct opt_verb verbs[] = {
-    {.name = "status", .args = "", .options = OPT_BIT(SOCKET), .summary = "the gateway on one screen", .example = "ductile status",
-     .detail = "Four facts told apart: valid (the config), attested (the code), enforcing (the drop), proven (the wall, "
-               "with its time).",
-     .exits = "69 77", .run = status},
-    {.name = "job run", .args = "PLUGIN COMMAND", .min_args = 2, .max_args = 2,
-     .options = OPT_BIT(SOCKET) | OPT_BIT(PAYLOAD) | OPT_BIT(TIMEOUT), .summary = "enqueue a job and wait for its end",
-     .detail = "Exits 0 when the job succeeded, 1 when it ended otherwise, 75 when it had not ended in time (it goes on).",
-     .example = "ductile job run github_repo_sync poll", .exits = "1 65 69 75 77", .run = job_run},
-    {.name = "job enqueue", .args = "PLUGIN COMMAND", .min_args = 2, .max_args = 2,
-     .options = OPT_BIT(SOCKET) | OPT_BIT(PAYLOAD), .summary = "enqueue a job",
+    {.name = "status",
+     .args = "",
+     .options = OPT_BIT(SOCKET),
+     .summary = "the gateway on one screen",
+     .example = "ductile status",
+     .detail =
+         "Four facts told apart: valid (the config), attested (the code), enforcing (the drop), proven (the wall, "
+         "with its time).",
+     .exits = "69 77",
+     .run = status},
+    {.name = "job run",
+     .args = "PLUGIN COMMAND",
+     .min_args = 2,
+     .max_args = 2,
+     .options = OPT_BIT(SOCKET) | OPT_BIT(PAYLOAD) | OPT_BIT(TIMEOUT),
+     .summary = "enqueue a job and wait for its end",
+     .detail =
+         "Exits 0 when the job succeeded, 1 when it ended otherwise, 75 when it had not ended in time (it goes on).",
+     .example = "ductile job run github_repo_sync poll",
+     .exits = "1 65 69 75 77",
+     .run = job_run},
+    {.name = "job enqueue",
+     .args = "PLUGIN COMMAND",
+     .min_args = 2,
+     .max_args = 2,
+     .options = OPT_BIT(SOCKET) | OPT_BIT(PAYLOAD),
+     .summary = "enqueue a job",
      .detail = "The job is on disk before this returns; its number is printed.",
-     .example = "ductile job enqueue notes handle --payload '{\"text\": \"hello\"}'", .exits = "65 69 77", .run = job_enqueue},
-    {.name = "job list", .args = "", .options = OPT_BIT(SOCKET) | OPT_BIT(STATE) | OPT_BIT(LIMIT),
-     .summary = "the newest jobs", .example = "ductile job list --state refused", .exits = "65 69 77", .run = job_list},
-    {.name = "job show", .args = "JOB", .min_args = 1, .max_args = 1, .options = OPT_BIT(SOCKET),
-     .summary = "one job's whole journey", .detail = "Every transition and attempt: who it ran as, which layers held, "
-     "which secrets (names) it got, how it ended, what it left behind, what it set off.",
-     .example = "ductile job show 12", .exits = "65 69 77", .run = job_show},
+     .example = "ductile job enqueue notes handle --payload '{\"text\": \"hello\"}'",
+     .exits = "65 69 77",
+     .run = job_enqueue},
+    {.name = "job list",
+     .args = "",
+     .options = OPT_BIT(SOCKET) | OPT_BIT(STATE) | OPT_BIT(LIMIT),
+     .summary = "the newest jobs",
+     .example = "ductile job list --state refused",
+     .exits = "65 69 77",
+     .run = job_list},
+    {.name = "job show",
+     .args = "JOB",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(SOCKET),
+     .summary = "one job's whole journey",
+     .detail = "Every transition and attempt: who it ran as, which layers held, "
+               "which secrets (names) it got, how it ended, what it left behind, what it set off.",
+     .example = "ductile job show 12",
+     .exits = "65 69 77",
+     .run = job_show},
 };
 
 // `ductile vault ...` is `ductile-vault ...`: found beside this program, then where it was installed.
@@ -367,7 +410,7 @@ static int run_program(const char *program, char **argv)
     struct refusal refusal;
     refuse(&refusal, REFUSE_USAGE, "running %s", program);
     refuse_why(&refusal, "%s: %s", path, strerror(errno));
-    refuse_todo(&refusal, "make install");
+    refuse_remedy(&refusal, "make install");
     return refusal_print(&refusal, false);
 }
 
@@ -377,14 +420,16 @@ int main(int argc, char **argv)
         const char *word, *program;
         bool keep; // the word is the program's first verb
     } others[] = {
-        {"install", "ductile-install", false}, {"gate", "ductile-gate", false},     {"vault", "ductile-vault", false},
-        {"run", "ductile-run", false},         {"plugin", "ductile-install", true},
+        {"install", "ductile-install", false}, {"gate", "ductile-gate", false},
+        {"vault", "ductile-vault", false},     {"run", "ductile-run", false},
+        {"plugin", "ductile-install", true},
     };
     static const struct opt_program program = {
         .name = "ductile",
         .summary = "run plugins as durable jobs, with as much authority as you choose",
-        .detail = "The front door. `ductile install|gate|vault|run|plugin ...` run ductile-install, ductile-gate, "
-                  "ductile-vault and ductile-run; the verbs below ask the running gateway over its socket.",
+        .detail =
+            "The front door. `ductile install|gate|vault|run|plugin ...` run ductile-install, ductile-gate, "
+            "ductile-vault and ductile-run; the verbs below ask the running gateway over its socket.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),
     };

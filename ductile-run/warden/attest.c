@@ -1,9 +1,9 @@
-// Is the code on disk what was locked? Where root alone can write, an unchanged identity (dev, ino, size, times of
-// every entry and ancestor) stands for the hash. Everything else is read again, by a helper: it has no capability,
-// the arena is wiped in it, and a home that hangs holds up its own job only.
-#include "warden.h"
+// Is the code on disk what was locked? Where root alone can write, an unchanged identity (dev, ino, size,
+// times of every entry and ancestor) stands for the hash. Everything else is read again, by a helper: it has
+// no capability, the arena is wiped in it, and a home that hangs holds up its own job only.
 #include "fd.h"
 #include "log.h"
+#include "warden.h"
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,7 +54,7 @@ static struct trusted *trusted_of(struct slot *s)
     return &s->lockset->trusted[s->plugin - s->lockset->lock.list];
 }
 
-// ---- the helper -------------------------------------------------------------------------------------------
+// ---- the helper ---------------------------------------------------------------------------------
 
 static bool check_tree(const char *path, const struct tree *locked, struct answer *a)
 {
@@ -84,7 +84,8 @@ static void run_helper(const struct slot *s, bool source, bool code, int fd)
 {
     struct answer a = {0};
 
-    // Other jobs' stdin pipes must not be held open by us, and nothing of ours is needed but the answer's pipe.
+    // Other jobs' stdin pipes must not be held open by us, and nothing of ours is needed but the answer's
+    // pipe.
     if (fd != 3 && dup2(fd, 3) < 0)
         _exit(1);
     if (syscall(SYS_close_range, 4, ~0u, 0) < 0 || privs_clear_caps() < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
@@ -99,9 +100,9 @@ static int start_helper(struct slot *s, bool source, bool code)
     int p[2];
 
     if (pipe2(p, O_CLOEXEC) < 0)
-        return -errno;
+        return err_last();
     pid_t pid = fork();
-    int r = pid < 0 ? -errno : 0;
+    int r = pid < 0 ? err_last() : 0;
     if (pid == 0)
         run_helper(s, source, code, p[1]);
     close(p[1]);
@@ -114,7 +115,7 @@ static int start_helper(struct slot *s, bool source, bool code)
     return 0;
 }
 
-// ---- the warden's side --------------------------------------------------------------------------------------
+// ---- the warden's side --------------------------------------------------------------------------
 
 void attest_begin(struct warden *w, struct slot *s)
 {
@@ -129,10 +130,12 @@ void attest_begin(struct warden *w, struct slot *s)
         memset(s->identity, 0, sizeof(s->identity));
     } else if (!s->root_only && w->enforce && !privs_broken(BREAK_INPLACE)) {
         tree_writable(s->plugin->code, &s->plugin->tree, where);
-        slot_refuse(w, s, REASON_CODE_WRITABLE, STAGE_NONE, 0, "%.900s may be changed by others than root", where);
+        slot_refuse(w, s, REASON_CODE_WRITABLE, STAGE_NONE, 0, "%.900s may be changed by others than root",
+                    where);
         return;
     }
-    bool known = r == 0 && s->root_only && t->valid && memcmp(t->identity, s->identity, sizeof(s->identity)) == 0;
+    bool known =
+        r == 0 && s->root_only && t->valid && memcmp(t->identity, s->identity, sizeof(s->identity)) == 0;
     if (known && !home) {
         slot_attested(w, s);
         return;
@@ -193,7 +196,8 @@ void attest_answer(struct warden *w, struct slot *s)
         a.text[sizeof(a.text) - 1] = '\0';
         slot_refuse(w, s, (enum proto_reason)a.reason, STAGE_NONE, a.error, "%s", a.text);
     } else if (!still_the_same(s))
-        slot_refuse(w, s, REASON_NOT_ATTESTED, STAGE_NONE, 0, "changed while it was checked: %.900s", s->plugin->code);
+        slot_refuse(w, s, REASON_NOT_ATTESTED, STAGE_NONE, 0, "changed while it was checked: %.900s",
+                    s->plugin->code);
     else
         slot_attested(w, s);
 }
@@ -206,5 +210,6 @@ void attest_timeout(struct warden *w, struct slot *s)
     if (w->n_hung < ARRAY_LEN(w->hung))
         w->hung[w->n_hung++] = s->helper;
     s->helper = 0;
-    slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, -ETIMEDOUT, "reading %.900s took too long", s->plugin->source);
+    slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, -ETIMEDOUT, "reading %.900s took too long",
+                s->plugin->source);
 }

@@ -1,14 +1,14 @@
-// What is around a job, so that nothing of it outlives it. Where a cgroup is delegated: one kept cgroup per worker
-// slot, left only when it is empty. Elsewhere: a supervisor per job, a subreaper from which nothing of the job can
-// escape by setsid or double fork.
+// What is around a job, so that nothing of it outlives it. Where a cgroup is delegated: one kept cgroup per
+// worker slot, left only when it is empty. Elsewhere: a supervisor per job, a subreaper from which nothing of
+// the job can escape by setsid or double fork.
 //
-// With only CAP_SETUID and CAP_SETGID the warden may not signal another uid (kill(2): EPERM). So SIGTERM goes by a
-// helper, and the supervisor has the same shape: its effective uid is the account's, which lets it signal; its real
-// and saved uid stay the service's, which keeps the account from signalling it.
-#include "warden.h"
+// With only CAP_SETUID and CAP_SETGID the warden may not signal another uid (kill(2): EPERM). So SIGTERM goes
+// by a helper, and the supervisor has the same shape: its effective uid is the account's, which lets it
+// signal; its real and saved uid stay the service's, which keeps the account from signalling it.
 #include "fd.h"
 #include "log.h"
 #include "str.h"
+#include "warden.h"
 #include <dirent.h>
 #include <linux/close_range.h>
 #include <poll.h>
@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-// ---- cgroups ------------------------------------------------------------------------------------------------
+// ---- cgroups ------------------------------------------------------------------------------------
 
 static void close_cgroup(struct slot *s)
 {
@@ -61,13 +61,13 @@ static void discard_cgroup(struct warden *w, struct slot *s)
         log_warn("rmdir %s: %s", name, errno_name(errno));
 }
 
-// ---- signals as the account -----------------------------------------------------------------------------------
+// ---- signals as the account ---------------------------------------------------------------------
 
 // Effective uid of the account, nothing else of it; no capability left.
 static int lend_uid(const struct account_config *a)
 {
     if (a && setresuid((uid_t)-1, (uid_t)a->uid, (uid_t)-1) < 0)
-        return -errno;
+        return err_last();
     int r = privs_clear_caps();
     return r < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ? MIN(r, -1) : 0;
 }
@@ -86,7 +86,7 @@ static void signal_group(const struct slot *s, int signal)
         log_warn("SIGTERM to job %llu could not be sent", (unsigned long long)s->request.job);
 }
 
-// ---- the supervisor ---------------------------------------------------------------------------------------------
+// ---- the supervisor -----------------------------------------------------------------------------
 
 struct report {
     enum { REPORT_BEGUN, REPORT_EXITED, REPORT_EMPTY } kind;
@@ -204,8 +204,11 @@ static bool supervise_reap(struct supervisor *sv)
         if (pid != sv->plugin)
             continue;
         sv->exited = true;
-        report(sv, (struct report){.kind = REPORT_EXITED, .pid = pid, .status = status,
-                                   .user_us = microseconds(u.ru_utime), .system_us = microseconds(u.ru_stime),
+        report(sv, (struct report){.kind = REPORT_EXITED,
+                                   .pid = pid,
+                                   .status = status,
+                                   .user_us = microseconds(u.ru_utime),
+                                   .system_us = microseconds(u.ru_stime),
                                    .max_rss_kib = (uint64_t)u.ru_maxrss});
     }
 }
@@ -282,16 +285,16 @@ int cage_supervise(struct warden *w, struct slot *s)
     // The record must be seen here although the child is a copy: shared pages instead of shared memory.
     struct launch *l = mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (l == MAP_FAILED)
-        return -errno;
+        return err_last();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
+        return err_last();
     if (pipe2(stage, O_CLOEXEC) < 0)
-        return -errno;
+        return err_last();
     *l = *s->launch;
     l->argv[0] = l->path;
     l->plan.limits = l->limits;
     pid_t pid = fork();
-    r = pid < 0 ? -errno : 0;
+    r = pid < 0 ? err_last() : 0;
     if (pid == 0)
         run_supervisor(s, l, pair[1], stage[1]);
     close(pair[1]);
@@ -331,7 +334,7 @@ void cage_supervisor(struct slot *s)
     s->max_rss_kib = r.max_rss_kib;
 }
 
-// ---- either -----------------------------------------------------------------------------------------------------
+// ---- either -------------------------------------------------------------------------------------
 
 static void order(struct slot *s, enum order what)
 {

@@ -1,10 +1,10 @@
-// The warden's end of the wire. Requests are a table whose default is deny: proto_recv has checked kind, side,
-// number and descriptors; what a request means is checked here, against what the warden knows itself.
-#include "warden.h"
+// The warden's end of the wire. Requests are a table whose default is deny: proto_recv has checked kind,
+// side, number and descriptors; what a request means is checked here, against what the warden knows itself.
 #include "bundle.h"
 #include "fd.h"
 #include "log.h"
 #include "str.h"
+#include "warden.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,7 +89,7 @@ void link_audit(struct warden *w, struct slot *s, enum audit_kind kind, const ch
     link_send(w, &m, PROTO_AUDIT, &fd);
 }
 
-// ---- what the bus is given ------------------------------------------------------------------------------------
+// ---- what the bus is given ----------------------------------------------------------------------
 
 static void hash_files(const struct config *c, uint8_t out[static TREE_HASH_LEN])
 {
@@ -98,7 +98,8 @@ static void hash_files(const struct config *c, uint8_t out[static TREE_HASH_LEN]
     crypto_generichash_init(&state, NULL, 0, TREE_HASH_LEN);
     for (size_t i = 0; i < c->n_files; i++) {
         const uint64_t len = c->files[i].len;
-        crypto_generichash_update(&state, (const unsigned char *)c->files[i].name, strlen(c->files[i].name) + 1);
+        crypto_generichash_update(&state, (const unsigned char *)c->files[i].name,
+                                  strlen(c->files[i].name) + 1);
         crypto_generichash_update(&state, (const unsigned char *)&len, sizeof(len));
         crypto_generichash_update(&state, (const unsigned char *)c->files[i].text, c->files[i].len);
     }
@@ -136,7 +137,8 @@ int link_send_config(struct warden *w, bool first)
 
     for (size_t i = 0; i < c->n_files; i++)
         bundle_add(&sb, BUNDLE_CONFIG, c->files[i].name, c->files[i].text, c->files[i].len);
-    if (fd_read_file(root, config_lock_path(c, "accounts.lock.yaml", path), LIMIT_CONFIG_FILE, &ids, &len) == 0)
+    if (fd_read_file(root, config_lock_path(c, "accounts.lock.yaml", path), LIMIT_CONFIG_FILE, &ids, &len) ==
+        0)
         bundle_add(&sb, BUNDLE_IDS, "accounts.lock.yaml", ids, len);
     OWNED(freep) char *lock = lock_text(&w->lockset->lock);
     if (lock)
@@ -155,10 +157,10 @@ int link_send_config(struct warden *w, bool first)
     return proto_send(&w->bus, &m, PROTO_CONFIG, &fd);
 }
 
-// ---- start ------------------------------------------------------------------------------------------------------
+// ---- start --------------------------------------------------------------------------------------
 
-// The bus is started like a plugin, by the same drop: its own user, no capability, its own cgroup leaf. It has the
-// wire as descriptor 0 and no other way to anybody.
+// The bus is started like a plugin, by the same drop: its own user, no capability, its own cgroup leaf. It
+// has the wire as descriptor 0 and no other way to anybody.
 static int start_bus(struct warden *w, const char *program, int wire)
 {
     static char *env[] = {(char *)"PATH=/usr/bin:/bin", NULL, NULL};
@@ -186,7 +188,8 @@ static int start_bus(struct warden *w, const char *program, int wire)
     snprintf(l->path, sizeof(l->path), "%s", program);
 #ifdef DUCTILE_BREAKABLE
     static char broken[256] = "DUCTILE_BREAK="; // what is taken out here is taken out there
-    strncat(broken, getenv("DUCTILE_BREAK") ? getenv("DUCTILE_BREAK") : "", sizeof(broken) - sizeof("DUCTILE_BREAK="));
+    strncat(broken, getenv("DUCTILE_BREAK") ? getenv("DUCTILE_BREAK") : "",
+            sizeof(broken) - sizeof("DUCTILE_BREAK="));
     env[1] = broken;
 #endif
     l->envp = env;
@@ -194,9 +197,9 @@ static int start_bus(struct warden *w, const char *program, int wire)
     if (r < 0)
         return r;
     if (read(stage, &byte, 1) < 0) // nothing hostile runs yet: waiting here freezes nobody
-        return -errno;
+        return err_last();
     if (prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0)
-        return -errno;
+        return err_last();
     if (l->record.stage != STAGE_EXEC || l->record.error < 0) {
         log_err(l->record.error, "the bus was not started: stage %s",
                 privs_stage_name((enum privs_stage)l->record.stage));
@@ -211,7 +214,7 @@ int link_start(struct warden *w, const char *program)
     struct proto_message m = {0};
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return log_err(-errno, "socketpair");
+        return log_err(err_last(), "socketpair");
     OWNED(fd_closep) int theirs = pair[1];
     w->bus = (struct proto_link){.fd = pair[0], .me = PROTO_WARDEN};
     int r = start_bus(w, program, theirs);
@@ -223,13 +226,14 @@ int link_start(struct warden *w, const char *program)
     return r < 0 ? log_err(r, "cannot reach the bus") : 0;
 }
 
-// ---- requests -----------------------------------------------------------------------------------------------------
+// ---- requests -----------------------------------------------------------------------------------
 
 static void on_kill(struct warden *w, const struct proto_kill *k)
 {
     struct slot *s = slot_find(w, k->job);
     // The bus may ask for an end, not invent a reason for one.
-    bool known = k->reason == REASON_CANCELLED || k->reason == REASON_OUTPUT_LIMIT || k->reason == REASON_STOPPING;
+    bool known =
+        k->reason == REASON_CANCELLED || k->reason == REASON_OUTPUT_LIMIT || k->reason == REASON_STOPPING;
 
     if (s)
         reap_kill(w, s, known ? (enum proto_reason)k->reason : REASON_CANCELLED);

@@ -1,11 +1,11 @@
 // ductile-run serve: the warden. Phases by name, then one loop. See warden.h for the map.
-#include "warden.h"
 #include "fd.h"
 #include "log.h"
 #include "opt.h"
 #include "posture.h"
 #include "sd.h"
 #include "str.h"
+#include "warden.h"
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
@@ -29,7 +29,7 @@ int64_t warden_now(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-// ---- phases of the start -----------------------------------------------------------------------------------------
+// ---- phases of the start ------------------------------------------------------------------------
 
 static int load_config(const struct opts *o, struct warden *w, struct refusal *refusal)
 {
@@ -45,7 +45,7 @@ static int load_config(const struct opts *o, struct warden *w, struct refusal *r
         return 0;
     refuse(refusal, REFUSE_IDS, "the accounts of %s have no ids yet", w->config->path);
     refuse_why(refusal, "there is no %s/accounts.lock.yaml", w->config->dir);
-    return refuse_todo(refusal, "ductile-install apply");
+    return refuse_remedy(refusal, "ductile-install apply");
 }
 
 static int become_service(struct warden *w, struct refusal *refusal)
@@ -58,14 +58,14 @@ static int become_service(struct warden *w, struct refusal *refusal)
         if (r < 0) {
             refuse(refusal, REFUSE_RUN_POSTURE, "becoming %s", c->user);
             refuse_why(refusal, "%s", strerror(-r));
-            return refuse_todo(refusal, "systemctl start %s", c->name);
+            return refuse_remedy(refusal, "systemctl start %s", c->name);
         }
     }
     if ((int64_t)geteuid() == c->uid || (geteuid() == 0 && c->unconfined))
         return 0;
     refuse(refusal, REFUSE_RUN_POSTURE, "running the gateway as uid %u", geteuid());
     refuse_why(refusal, "the service user of %s is %s, uid %lld", c->path, c->user, (long long)c->uid);
-    return refuse_todo(refusal, "systemctl start %s", c->name);
+    return refuse_remedy(refusal, "systemctl start %s", c->name);
 }
 
 static int decide_posture(struct warden *w, struct refusal *refusal)
@@ -75,19 +75,27 @@ static int decide_posture(struct warden *w, struct refusal *refusal)
 
     switch (posture_verdict(can == 1, c->accounts.n > 0, c->unconfined)) {
     case BOOT_ENFORCE: w->enforce = true; return 0;
-    case BOOT_UNCONFINED: log_info("posture unconfined: plugins run as %s; nothing is walled off", c->user); return 0;
+    case BOOT_UNCONFINED:
+        log_info("posture unconfined: plugins run as %s; nothing is walled off", c->user);
+        return 0;
     case BOOT_UNCONFINED_LOUD:
-        log_warn("POSTURE UNCONFINED by service.unconfined: true - plugins can read secret zero and everything else %s can",
-                 c->user);
+        log_warn(
+            "POSTURE UNCONFINED by service.unconfined: true - plugins can read secret zero and everything else %s can",
+            c->user);
         return 0;
     case BOOT_REFUSE_NO_ACCOUNT:
         refuse(refusal, REFUSE_RUN_POSTURE, "starting with capabilities and no accounts");
-        refuse_why(refusal, "this process can become other users, and %s names none to drop plugins to", c->path);
-        return refuse_todo(refusal, "add accounts: to the config, or take the capabilities away (ductile-install apply)");
+        refuse_why(refusal, "this process can become other users, and %s names none to drop plugins to",
+                   c->path);
+        return refuse_remedy(
+            refusal, "add accounts: to the config, or take the capabilities away (ductile-install apply)");
     case BOOT_REFUSE_NO_POWER:
         refuse(refusal, REFUSE_RUN_POSTURE, "starting with accounts and no way to drop to them");
-        refuse_why(refusal, "this process cannot become the accounts of %s: it lacks CAP_SETUID and CAP_SETGID", c->path);
-        return refuse_todo(refusal, "systemctl start %s (its unit gives the two), or remove accounts:", c->name);
+        refuse_why(refusal,
+                   "this process cannot become the accounts of %s: it lacks CAP_SETUID and CAP_SETGID",
+                   c->path);
+        return refuse_remedy(refusal,
+                             "systemctl start %s (its unit gives the two), or remove accounts:", c->name);
     }
     return -EINVAL;
 }
@@ -102,14 +110,14 @@ static int build_wall(struct warden *w, struct refusal *refusal)
         return 0;
     if (wall_landlock_abi() < WALL_LANDLOCK_FLOOR && !privs_broken(BREAK_NOLANDLOCK)) {
         refuse(refusal, REFUSE_RUN_WALL, "enforcing without Landlock");
-        refuse_why(refusal, "this kernel's Landlock ABI is %d, the wall needs %d (Linux 5.19)", wall_landlock_abi(),
-                   WALL_LANDLOCK_FLOOR);
-        return refuse_todo(refusal, "boot a newer kernel, or put landlock into its lsm= list");
+        refuse_why(refusal, "this kernel's Landlock ABI is %d, the wall needs %d (Linux 5.19)",
+                   wall_landlock_abi(), WALL_LANDLOCK_FLOOR);
+        return refuse_remedy(refusal, "boot a newer kernel, or put landlock into its lsm= list");
     }
     if (!privs_broken(BREAK_KEEPGROUPS) && setgroups(0, NULL) < 0)
-        r = -errno;
+        r = err_last();
     if (r == 0 && !privs_broken(BREAK_NONNP) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        r = -errno;
+        r = err_last();
     if (r == 0)
         r = wall_filter_config(&filter, w->config);
     if (r == 0)
@@ -118,7 +126,7 @@ static int build_wall(struct warden *w, struct refusal *refusal)
         return 0;
     refuse(refusal, REFUSE_RUN_WALL, "loading the warden's own seccomp filter");
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, "use a kernel with CONFIG_SECCOMP_FILTER");
+    return refuse_remedy(refusal, "use a kernel with CONFIG_SECCOMP_FILTER");
 }
 
 static int build_rulesets(struct warden *w, struct refusal *refusal)
@@ -138,7 +146,7 @@ static int build_rulesets(struct warden *w, struct refusal *refusal)
             refuse(refusal, REFUSE_RUN_WALL, "the Landlock ruleset of account %s", a->name);
             refuse_why(refusal, "%s (%s)%s%s", strerror(-r), errno_name(-r), a->state_dir ? ": " : "",
                        a->state_dir ? a->state_dir : "");
-            return refuse_todo(refusal, "ductile-install apply");
+            return refuse_remedy(refusal, "ductile-install apply");
         }
     }
     return w->rulesets ? 0 : -ENOMEM;
@@ -158,9 +166,11 @@ static int only_one(struct warden *w, struct refusal *refusal)
     }
     int e = fd < 0 ? -fd : errno;
     refuse(refusal, REFUSE_RUN_TWICE, "starting the gateway %s", w->config->name);
-    refuse_why(refusal, e == EWOULDBLOCK ? "another one holds %s" : "%s cannot be locked: %s", path, strerror(e));
-    return refuse_todo(refusal, e == EWOULDBLOCK ? "systemctl stop %s" : "ductile-install apply (instance %s)",
-                       w->config->name);
+    refuse_why(refusal, e == EWOULDBLOCK ? "another one holds %s" : "%s cannot be locked: %s", path,
+               strerror(e));
+    return refuse_remedy(refusal,
+                         e == EWOULDBLOCK ? "systemctl stop %s" : "ductile-install apply (instance %s)",
+                         w->config->name);
 }
 
 // Who the gateway is, for the gate's probes.
@@ -189,14 +199,14 @@ static int bind_api(struct warden *w, struct refusal *refusal)
         unlink(path);
     mode_t old = umask(0117); // 0660; the group comes from the directory
     if (r == 0 && (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 64) < 0))
-        r = -errno;
+        r = err_last();
     umask(old);
     w->api_fd = fd;
     if (r == 0)
         return 0;
     refuse(refusal, REFUSE_RUN_WALL, "the API socket %s", path);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, "ductile-install apply");
+    return refuse_remedy(refusal, "ductile-install apply");
 }
 
 static int use_cgroups(struct warden *w, bool wanted)
@@ -222,7 +232,7 @@ static int use_cgroups(struct warden *w, bool wanted)
     }
     fd_closep(&own);
     log_warn("no cgroup is delegated (%s): each job gets a supervisor instead", errno_name(-r));
-    return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
+    return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? err_last() : 0;
 }
 
 static int make_slots(struct warden *w)
@@ -251,12 +261,12 @@ static int watch(struct warden *w)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return -errno;
+        return err_last();
     w->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     w->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (w->signal_fd < 0 || w->watch_fd < 0)
-        return -errno;
-    return inotify_add_watch(w->watch_fd, w->config->dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0 ? -errno : 0;
+        return err_last();
+    return inotify_add_watch(w->watch_fd, w->config->dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0 ? err_last() : 0;
 }
 
 static int load_locks(struct warden *w, struct refusal *refusal)
@@ -275,7 +285,7 @@ static int load_locks(struct warden *w, struct refusal *refusal)
     return 0;
 }
 
-// ---- the loop ---------------------------------------------------------------------------------------------------
+// ---- the loop -----------------------------------------------------------------------------------
 
 static void on_locks_changed(struct warden *w)
 {
@@ -334,7 +344,8 @@ __attribute__((noreturn)) static void give_up(struct warden *w, const char *why)
     if (w->cgroup_bus >= 0 && cgroup_kill(w->cgroup_bus) < 0)
         log_warn("the bus could not be killed");
     for (unsigned i = 0; i < w->n_slots; i++)
-        for (int wait = 0; w->slots[i].phase >= PHASE_STARTING && !cage_is_empty(&w->slots[i]) && wait < 100; wait++) {
+        for (int wait = 0; w->slots[i].phase >= PHASE_STARTING && !cage_is_empty(&w->slots[i]) && wait < 100;
+             wait++) {
             struct pollfd p = {.fd = w->slots[i].supervisor_fd, .events = POLLIN};
             if (poll(&p, 1, 20) > 0)
                 cage_supervisor(&w->slots[i]);
@@ -420,7 +431,7 @@ static int turn(struct warden *w, struct pollfd *p, struct watched *of)
     int wait = deadline == INT64_MAX ? -1 : (int)MIN(MAX(deadline - now, (int64_t)0), (int64_t)60000);
 
     if (poll(p, n, wait) < 0 && errno != EINTR)
-        return -errno;
+        return err_last();
     // Slots first: what a job did before the bus spoke is acted on before what the bus asks.
     for (nfds_t i = 4; i < n; i++)
         if (p[i].revents && of[i].slot->phase != PHASE_FREE)
@@ -451,8 +462,8 @@ static void tell_ready(struct warden *w)
              posture_name(w->config->posture), w->config->accounts.n, w->lockset->lock.n, w->n_slots);
     if (sd_tell(text) < 0)
         log_warn("the service manager could not be told");
-    log_info("ready: posture %s, %zu plugins locked, %u workers, Landlock ABI %d, %s", posture_name(w->config->posture),
-             w->lockset->lock.n, w->n_slots, wall_landlock_abi(),
+    log_info("ready: posture %s, %zu plugins locked, %u workers, Landlock ABI %d, %s",
+             posture_name(w->config->posture), w->lockset->lock.n, w->n_slots, wall_landlock_abi(),
              w->cgroup_root >= 0 ? "a cgroup per worker" : "a supervisor per job");
 }
 
@@ -485,7 +496,7 @@ static int refuse_internal(struct refusal *refusal, int r)
         return r;
     refuse(refusal, REFUSE_IO, "starting the gateway");
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_todo(refusal, "look at the lines above; journalctl -u ductile");
+    return refuse_remedy(refusal, "look at the lines above; journalctl -u ductile");
 }
 
 static int prepare(struct warden *w, const struct opts *o, struct refusal *refusal)
@@ -532,7 +543,7 @@ static int serve(const struct opts *o)
     if (link_start(&w, bus) < 0) {
         refuse(&refusal, REFUSE_RUN_BUS, "starting the bus");
         refuse_why(&refusal, "see the line above");
-        refuse_todo(&refusal, "make install, then systemctl start %s", w.config->name);
+        refuse_remedy(&refusal, "make install, then systemctl start %s", w.config->name);
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
     }
     say_who(&w);
@@ -546,9 +557,10 @@ static const struct opt_verb verbs[] = {
      .args = "",
      .options = OPT_BIT(BUS) | OPT_BIT(NO_CGROUP),
      .summary = "run the gateway",
-     .detail = "Starts the warden (this process: the two capabilities and the vault) and the bus (its own user, no "
-               "capability). Normally the unit does this; started by root, it first becomes the service user with "
-               "exactly CAP_SETUID and CAP_SETGID.",
+     .detail =
+         "Starts the warden (this process: the two capabilities and the vault) and the bus (its own user, no "
+         "capability). Normally the unit does this; started by root, it first becomes the service user with "
+         "exactly CAP_SETUID and CAP_SETGID.",
      .example = "systemctl start ductile",
      .exits = "69 74 75",
      .run = serve},
@@ -558,9 +570,11 @@ int main(int argc, char **argv)
 {
     static const struct opt_program program = {
         .name = "ductile-run",
-        .summary = "verify a plugin's code, fetch its secrets, drop to its account, run it, kill what is left of it",
-        .detail = "The gateway's privileged half. It runs as the service user with CAP_SETUID and CAP_SETGID, parses "
-                  "nothing that a plugin says, and can become the accounts of the config and nobody else.",
+        .summary =
+            "verify a plugin's code, fetch its secrets, drop to its account, run it, kill what is left of it",
+        .detail =
+            "The gateway's privileged half. It runs as the service user with CAP_SETUID and CAP_SETGID, parses "
+            "nothing that a plugin says, and can become the accounts of the config and nobody else.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),
     };

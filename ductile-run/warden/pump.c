@@ -1,9 +1,9 @@
-// The request into the plugin's stdin: first the secrets, from the arena, then the body that the bus handed over,
-// unparsed. The bus never holds an end of this pipe: a passed end can be opened again for reading.
-// The pipe never blocks. A plugin that closes its stdin does not want the request: it runs on, and the record says
-// that the delivery was not made.
-#include "warden.h"
+// The request into the plugin's stdin: first the secrets, from the arena, then the body that the bus handed
+// over, unparsed. The bus never holds an end of this pipe: a passed end can be opened again for reading. The
+// pipe never blocks. A plugin that closes its stdin does not want the request: it runs on, and the record
+// says that the delivery was not made.
 #include "log.h"
+#include "warden.h"
 #include <string.h>
 
 void pump_end(struct slot *s)

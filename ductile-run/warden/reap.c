@@ -1,7 +1,8 @@
-// The end of jobs. A job ends when its process tree is gone: the plugin's exit starts a short grace for what it left
-// behind, a timeout starts SIGTERM and five seconds, and then everything is killed. Only then is the slot free.
-#include "warden.h"
+// The end of jobs. A job ends when its process tree is gone: the plugin's exit starts a short grace for what
+// it left behind, a timeout starts SIGTERM and five seconds, and then everything is killed. Only then is the
+// slot free.
 #include "log.h"
+#include "warden.h"
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -104,7 +105,8 @@ void reap_deadline(struct warden *w, struct slot *s)
         slot_refuse(w, s, REASON_AUDIT, STAGE_NONE, -ETIMEDOUT, "the ledger did not take the delivery");
         return;
     case PHASE_STARTING:
-        log_warn("job %llu has not begun after %d ms: killed", (unsigned long long)s->request.job, TIME_EXEC_MS);
+        log_warn("job %llu has not begun after %d ms: killed", (unsigned long long)s->request.job,
+                 TIME_EXEC_MS);
         reap_kill(w, s, REASON_SPAWN_FAILED);
         return;
     case PHASE_RUNNING:

@@ -1,9 +1,9 @@
-// One job's way: taken -> attested -> delivery committed -> started -> running -> gone. Every argument that the bus
-// sent is checked here again: the bus parses hostile bytes, and this half holds the keys.
-#include "warden.h"
+// One job's way: taken -> attested -> delivery committed -> started -> running -> gone. Every argument that
+// the bus sent is checked here again: the bus parses hostile bytes, and this half holds the keys.
 #include "fd.h"
 #include "log.h"
 #include "str.h"
+#include "warden.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,17 +35,19 @@ void slot_free(struct slot *s)
     fd_closep(&s->err_fd);
     fd_closep(&s->pidfd);
     fd_closep(&s->supervisor_fd);
-    // Only now: until here the zombie kept its pid, and with it the process group, from being given to another.
+    // Only now: until here the zombie kept its pid, and with it the process group, from being given to
+    // another.
     if (s->pid > 0 && s->supervisor <= 0) // exited, or past its last system call
         waitpid(s->pid, NULL, 0);
     if (s->supervisor > 0)
         waitpid(s->supervisor, NULL, 0);
     launch_free(ptr_take(&s->launch));
     lockset_drop(ptr_take(&s->lockset));
-    const struct slot kept = {.index = s->index, .cgroup_dir = s->cgroup_dir, .procs_fd = s->procs_fd,
-                              .events_fd = s->events_fd};
+    const struct slot kept = {
+        .index = s->index, .cgroup_dir = s->cgroup_dir, .procs_fd = s->procs_fd, .events_fd = s->events_fd};
     *s = kept;
-    s->body_fd = s->helper_fd = s->stdin_fd = s->pidfd = s->stage_fd = s->out_fd = s->err_fd = s->supervisor_fd = -1;
+    s->body_fd = s->helper_fd = s->stdin_fd = s->pidfd = s->stage_fd = s->out_fd = s->err_fd =
+        s->supervisor_fd = -1;
     s->deadline = INT64_MAX;
 }
 
@@ -89,8 +91,8 @@ static enum audit_kind kind_of(enum proto_reason reason)
     return AUDIT_JOB_REFUSED;
 }
 
-void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason, enum privs_stage stage, int error,
-                 const char *format, ...)
+void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason, enum privs_stage stage,
+                 int error, const char *format, ...)
 {
     char text[LIMIT_PATH], principal[LIMIT_NAME];
     struct strbuf detail = {0};
@@ -103,7 +105,8 @@ void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason, enu
     if (name && n >= 0 && (size_t)n < sizeof(text))
         snprintf(text + n, sizeof(text) - (size_t)n, " (%s)", name);
     config_principal_of(w->config, s->request.plugin, principal);
-    sb_addf(&detail, "{\"job\":%llu,\"attempt\":%u,\"reason\":\"%s\",\"stage\":\"%s\",\"errno\":\"%s\",\"principal\":",
+    sb_addf(&detail,
+            "{\"job\":%llu,\"attempt\":%u,\"reason\":\"%s\",\"stage\":\"%s\",\"errno\":\"%s\",\"principal\":",
             (unsigned long long)s->request.job, s->request.attempt, proto_reason_word(reason),
             privs_stage_name(stage), name ? name : "");
     sb_add_json(&detail, principal);
@@ -118,7 +121,8 @@ void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason, enu
 }
 
 // What the bus asks for, held against what the warden knows. NULL: all is well.
-static const char *check_request(struct warden *w, const struct proto_spawn *q, int body_fd, enum proto_reason *ret)
+static const char *check_request(struct warden *w, const struct proto_spawn *q, int body_fd,
+                                 enum proto_reason *ret)
 {
     uint64_t size;
 
@@ -161,7 +165,8 @@ void slot_take(struct warden *w, const struct proto_spawn *q, int body_fd)
         return;
     }
     if (!s->plugin) {
-        slot_refuse(w, s, REASON_UNKNOWN_PLUGIN, STAGE_NONE, 0, "it was never locked: ductile plugin lock %s", q->plugin);
+        slot_refuse(w, s, REASON_UNKNOWN_PLUGIN, STAGE_NONE, 0, "it was never locked: ductile plugin lock %s",
+                    q->plugin);
         return;
     }
     if (w->enforce && !s->account) {
@@ -172,7 +177,7 @@ void slot_take(struct warden *w, const struct proto_spawn *q, int body_fd)
     attest_begin(w, s);
 }
 
-// ---- secrets ----------------------------------------------------------------------------------------------
+// ---- secrets ------------------------------------------------------------------------------------
 
 static char *delivery_detail(struct warden *w, const struct slot *s, const char *principal)
 {
@@ -209,10 +214,12 @@ static void commit_delivery(struct warden *w, struct slot *s, const char *princi
 static void refuse_compose(struct warden *w, struct slot *s, int r, const char *principal, const char *name)
 {
     if (r == -ENOKEY && str_eq(name, principal))
-        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0, "the vault has nothing for principal %s", principal);
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0, "the vault has nothing for principal %s",
+                    principal);
     else if (r == -ENOKEY)
-        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0, "secret %s is not granted to %s: ductile vault grant %s %s",
-                    name, principal, name, principal);
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
+                    "secret %s is not granted to %s: ductile vault grant %s %s", name, principal, name,
+                    principal);
     else if (r == -EKEYREVOKED)
         slot_refuse(w, s, REASON_VAULT, STAGE_NONE, 0, "principal %s is revoked", principal);
     else

@@ -1,10 +1,11 @@
-// Starting things: clone on a stack of its own in shared memory (CLONE_VM without CLONE_VFORK: a vforking parent
-// waits in D state, and a plugin that stops the child before its exec would freeze the warden for good), then the
-// drop and exec of libcommon/privs.c. The child shares errno and malloc: it makes raw system calls only.
-#include "warden.h"
+// Starting things: clone on a stack of its own in shared memory (CLONE_VM without CLONE_VFORK: a vforking
+// parent waits in D state, and a plugin that stops the child before its exec would freeze the warden for
+// good), then the drop and exec of libcommon/privs.c. The child shares errno and malloc: it makes raw system
+// calls only.
 #include "log.h"
 #include "rawsys.h"
 #include "str.h"
+#include "warden.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -24,8 +25,9 @@ struct launch *launch_new(void)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct launch *l = calloc(1, sizeof(*l));
-    char *stack = l ? mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)
-                    : MAP_FAILED;
+    char *stack =
+        l ? mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)
+          : MAP_FAILED;
 
     if (stack == MAP_FAILED || mprotect(stack, page, PROT_NONE) < 0) { // a guard page at its end
         free(l);
@@ -59,11 +61,11 @@ int spawn_clone(struct launch *l, pid_t *ret_pid, int *ret_pidfd, int *ret_stage
     int stage[2], pidfd = -1;
 
     if (pipe2(stage, O_CLOEXEC) < 0)
-        return -errno;
+        return err_last();
     l->argv[0] = l->path; // its path and nothing else
     l->argv[1] = NULL;
     pid_t pid = clone(run_child, (char *)l->stack + STACK_SIZE, CLONE_VM | CLONE_PIDFD | SIGCHLD, l, &pidfd);
-    int r = pid < 0 ? -errno : 0;
+    int r = pid < 0 ? err_last() : 0;
     close(stage[1]); // the child has its own: end of file means exec'd, or dead
     if (r < 0) {
         close(stage[0]);
@@ -75,15 +77,16 @@ int spawn_clone(struct launch *l, pid_t *ret_pid, int *ret_pidfd, int *ret_stage
     return 0;
 }
 
-// ---- environment ----------------------------------------------------------------------------------------
+// ---- environment --------------------------------------------------------------------------------
 
 static bool is_allowed(const char *entry, const struct config *config)
 {
     // Names, never a prefix: a secret called LC_X must not slip through.
     static const char *const allowed[] = {
-        "PATH",        "TZ",          "LANG",         "LANGUAGE",   "LC_ALL",     "LC_ADDRESS",
-        "LC_COLLATE",  "LC_CTYPE",    "LC_IDENTIFICATION", "LC_MEASUREMENT", "LC_MESSAGES", "LC_MONETARY",
-        "LC_NAME",     "LC_NUMERIC",  "LC_PAPER",     "LC_TELEPHONE", "LC_TIME",
+        "PATH",         "TZ",          "LANG",     "LANGUAGE",          "LC_ALL",
+        "LC_ADDRESS",   "LC_COLLATE",  "LC_CTYPE", "LC_IDENTIFICATION", "LC_MEASUREMENT",
+        "LC_MESSAGES",  "LC_MONETARY", "LC_NAME",  "LC_NUMERIC",        "LC_PAPER",
+        "LC_TELEPHONE", "LC_TIME",
     };
     const char *equals = strchr(entry, '=');
     size_t n = equals ? (size_t)(equals - entry) : 0;
@@ -92,7 +95,8 @@ static bool is_allowed(const char *entry, const struct config *config)
         if (strlen(allowed[i]) == n && memcmp(allowed[i], entry, n) == 0)
             return true;
     for (size_t i = 0; n > 0 && i < config->env_passthrough.n; i++)
-        if (strlen(config->env_passthrough.list[i]) == n && memcmp(config->env_passthrough.list[i], entry, n) == 0)
+        if (strlen(config->env_passthrough.list[i]) == n &&
+            memcmp(config->env_passthrough.list[i], entry, n) == 0)
             return true;
     return false;
 }
@@ -115,8 +119,8 @@ char **spawn_environment(const struct config *config)
     return env;
 }
 
-// The contract's variables for this account, then what all share. Everything is copied into one block that the slot
-// keeps until the child has exec'd.
+// The contract's variables for this account, then what all share. Everything is copied into one block that
+// the slot keeps until the child has exec'd.
 static char **plugin_environment(struct warden *w, const struct account_config *a)
 {
     struct strbuf own = {0};
@@ -144,7 +148,7 @@ static char **plugin_environment(struct warden *w, const struct account_config *
     return env;
 }
 
-// ---- a plugin ---------------------------------------------------------------------------------------------
+// ---- a plugin -----------------------------------------------------------------------------------
 
 struct pipes {
     int in[2], out[2], err[2];
@@ -162,14 +166,14 @@ static int make_pipes(struct pipes *p)
 {
     *p = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}};
     if (pipe2(p->in, O_CLOEXEC) < 0 || pipe2(p->out, O_CLOEXEC) < 0 || pipe2(p->err, O_CLOEXEC) < 0)
-        return -errno;
-    // Pipes are inodes of their maker, 0600: without this /dev/stdin and friends are EACCES for the account. It opens
-    // nothing to others: /proc/PID/fd stays closed by the ptrace rules.
+        return err_last();
+    // Pipes are inodes of their maker, 0600: without this /dev/stdin and friends are EACCES for the account.
+    // It opens nothing to others: /proc/PID/fd stays closed by the ptrace rules.
     if (fchmod(p->in[0], 0666) < 0 || fchmod(p->out[0], 0666) < 0 || fchmod(p->err[0], 0666) < 0)
-        return -errno;
+        return err_last();
     // Never block on a plugin's pipe (the 1025th pipe of a user holds 8 KiB only).
     int r = fcntl(p->in[1], F_SETFL, O_WRONLY | O_NONBLOCK);
-    return r < 0 ? -errno : 0;
+    return r < 0 ? err_last() : 0;
 }
 
 static unsigned set_limits(const struct account_config *a, struct privs_limit limits[static 2])
@@ -327,7 +331,8 @@ void spawn_settled(struct warden *w, struct slot *s)
     if (prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0)
         log_warn("PR_SET_DUMPABLE: %s", errno_name(errno));
     s->record = s->shared ? s->shared->record : s->launch->record;
-    for (int i = 0; s->supervisor > 0 && s->pid == 0 && i < 100; i++) { // its first word may still be on its way
+    for (int i = 0; s->supervisor > 0 && s->pid == 0 && i < 100;
+         i++) { // its first word may still be on its way
         struct pollfd p = {.fd = s->supervisor_fd, .events = POLLIN};
         if (poll(&p, 1, 10) > 0)
             cage_supervisor(s);

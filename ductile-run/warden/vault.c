@@ -1,8 +1,8 @@
-// The open vault. A grant, roll or revoke made in a shell holds for the next spawn: before each delivery the file is
-// looked at again, and opened anew when it changed.
-#include "warden.h"
+// The open vault. A grant, roll or revoke made in a shell holds for the next spawn: before each delivery the
+// file is looked at again, and opened anew when it changed.
 #include "fd.h"
 #include "log.h"
+#include "warden.h"
 #include <sys/stat.h>
 
 static bool same_file(const struct warden *w, const struct stat *st)
@@ -18,11 +18,11 @@ static int stat_vault(const struct warden *w, struct stat *st)
     return root < 0 ? root : fd_stat(root, w->config->vault_file, st);
 }
 
-static int refuse_reopen(const struct warden *w, struct refusal *refusal, const char *why, const char *todo)
+static int refuse_reopen(const struct warden *w, struct refusal *refusal, const char *why, const char *remedy)
 {
     refuse(refusal, REFUSE_VAULT_OPEN, "the vault, %s", w->config->vault_file);
     refuse_why(refusal, "%s", why);
-    return refuse_todo(refusal, "%s", todo);
+    return refuse_remedy(refusal, "%s", remedy);
 }
 
 // A vault that has outgrown the arena needs a larger one. It can be exchanged while no request is on its way.
@@ -35,7 +35,8 @@ static int make_room(struct warden *w, const struct stat *st, struct refusal *re
     vault_close(&w->vault);
     w->vault_present = false;
     if (secret_in_use() > 0)
-        return refuse_reopen(w, refusal, "it has grown, and requests with secrets are still being written", "try again");
+        return refuse_reopen(w, refusal, "it has grown, and requests with secrets are still being written",
+                             "try again");
     secret_arena_close();
     return vault_arena_open(w->config->vault_file, refusal);
 }
@@ -51,7 +52,8 @@ static int open_vault(struct warden *w, const struct stat *st, struct refusal *r
         return r;
     if (fresh.generation < w->vault_seen) { // also where the file beside it was put back with it
         vault_close(&fresh);
-        return refuse_reopen(w, refusal, "an older vault was put back while the gateway runs", "put the newest vault back");
+        return refuse_reopen(w, refusal, "an older vault was put back while the gateway runs",
+                             "put the newest vault back");
     }
     vault_close(&w->vault);
     w->vault = fresh;
@@ -65,7 +67,7 @@ static int open_vault(struct warden *w, const struct stat *st, struct refusal *r
 
 int warden_vault_open(struct warden *w, struct refusal *refusal)
 {
-    struct stat st;
+    struct stat st = {0};
     int r = vault_arena_open(w->config->vault_file, refusal);
 
     if (r < 0)

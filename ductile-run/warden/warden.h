@@ -3,9 +3,9 @@
 //
 //   main.c    phases of the start, the loop, the stop          link.c    the wire to the bus
 //   slot.c    one job's way through its phases                 attest.c  is the code what was locked
-//   spawn.c   clone, drop, exec; environment and contract      pump.c    secrets and body into the plugin's stdin
-//   reap.c    exits, timeouts, kill, what is left behind       cage.c    cgroup or supervisor around a job
-//   vault.c   the open vault and its renewal
+//   spawn.c   clone, drop, exec; environment and contract      pump.c    secrets and body into the plugin's
+//   stdin reap.c    exits, timeouts, kill, what is left behind       cage.c    cgroup or supervisor around a
+//   job vault.c   the open vault and its renewal
 #pragma once
 #include "cgroup.h"
 #include "config.h"
@@ -23,7 +23,7 @@ struct lockset {
     struct trusted {
         bool valid;
         uint8_t identity[TREE_HASH_LEN]; // of the code as it was when its hash was right; root-only trees
-    } *trusted;                          // one per plugin of the lock
+    } * trusted;                         // one per plugin of the lock
 };
 
 enum phase {
@@ -109,7 +109,7 @@ struct warden {
 
     bool vault_present;
     struct vault vault;
-    struct timespec vault_mtime; // as last opened
+    struct timespec vault_mtime;                  // as last opened
     uint64_t vault_size, vault_inode, vault_seen; // seen: the highest generation
 
     int cgroup_root, cgroup_bus; // -1: none delegated
@@ -127,7 +127,7 @@ struct warden {
 
 int64_t warden_now(void);
 
-// ---- link.c ---------------------------------------------------------------------------------------
+// ---- link.c -------------------------------------------------------------------------------------
 // Starts the bus and hands it the config. -errno, logged.
 MUST int link_start(struct warden *w, const char *program);
 // Sends config, locks and manifests; first: with the hash that spawn requests must carry.
@@ -139,19 +139,21 @@ void link_flush(struct warden *w);
 void link_send(struct warden *w, struct proto_message *m, enum proto_type type, const int *fds);
 void link_audit(struct warden *w, struct slot *s, enum audit_kind kind, const char *detail, bool wait);
 
-// ---- slot.c ---------------------------------------------------------------------------------------
+// ---- slot.c -------------------------------------------------------------------------------------
 struct slot *slot_find(struct warden *w, uint64_t job);
 // A request from the bus: check every argument again, take a slot, begin. Takes body_fd.
 void slot_take(struct warden *w, const struct proto_spawn *request, int body_fd);
 void slot_attested(struct warden *w, struct slot *s);
 void slot_audited(struct warden *w, struct slot *s, uint64_t seq);
 // It does not run: tell the bus, write it down, free the slot.
-__attribute__((format(printf, 6, 7))) void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason,
-                                                       enum privs_stage stage, int error, const char *format, ...);
+__attribute__((format(printf, 6, 7))) void slot_refuse(struct warden *w, struct slot *s,
+                                                       enum proto_reason reason, enum privs_stage stage,
+                                                       int error, const char *format, ...);
 void slot_free(struct slot *s);
 
-// ---- attest.c -------------------------------------------------------------------------------------
-// Begins; the answer comes through slot_attested or slot_refuse, at once where a trusted identity stands for the hash.
+// ---- attest.c -----------------------------------------------------------------------------------
+// Begins; the answer comes through slot_attested or slot_refuse, at once where a trusted identity stands for
+// the hash.
 void attest_begin(struct warden *w, struct slot *s);
 // The helper's pipe is readable.
 void attest_answer(struct warden *w, struct slot *s);
@@ -162,9 +164,9 @@ struct lockset *lockset_new(struct lock *lock);
 struct lockset *lockset_use(struct lockset *set);
 void lockset_drop(struct lockset *set);
 
-// ---- spawn.c --------------------------------------------------------------------------------------
-// Starts launch->path on a stack of its own, in shared memory: drop, exec. *ret_stage_fd reads end of file when it
-// has exec'd or died; until then *launch must stay. -errno.
+// ---- spawn.c ------------------------------------------------------------------------------------
+// Starts launch->path on a stack of its own, in shared memory: drop, exec. *ret_stage_fd reads end of file
+// when it has exec'd or died; until then *launch must stay. -errno.
 MUST int spawn_clone(struct launch *launch, pid_t *ret_pid, int *ret_pidfd, int *ret_stage_fd);
 // A zeroed launch with a stack, and its end. NULL on no memory.
 struct launch *launch_new(void);
@@ -173,14 +175,15 @@ void launch_free(struct launch *launch);
 void spawn_plugin(struct warden *w, struct slot *s);
 // The stage pipe has ended: it runs, or it failed at a stage.
 void spawn_settled(struct warden *w, struct slot *s);
-// The environment that all plugins share: what the allowlist and env_passthrough let through. NULL on no memory.
+// The environment that all plugins share: what the allowlist and env_passthrough let through. NULL on no
+// memory.
 char **spawn_environment(const struct config *config);
 
-// ---- pump.c ---------------------------------------------------------------------------------------
+// ---- pump.c -------------------------------------------------------------------------------------
 void pump(struct slot *s);
 void pump_end(struct slot *s);
 
-// ---- cage.c ---------------------------------------------------------------------------------------
+// ---- cage.c -------------------------------------------------------------------------------------
 // The cage of a slot: a kept cgroup where one is delegated. -errno.
 MUST int cage_prepare(struct warden *w, struct slot *s);
 // Starts the child inside a supervisor of its own, for hosts without cgroups. -errno.
@@ -194,13 +197,13 @@ bool cage_is_empty(struct slot *s);
 // The job is over. clean: the cgroup may serve the next one.
 void cage_release(struct warden *w, struct slot *s, bool clean);
 
-// ---- reap.c ---------------------------------------------------------------------------------------
+// ---- reap.c -------------------------------------------------------------------------------------
 void reap_exit(struct warden *w, struct slot *s);
 void reap_events(struct warden *w, struct slot *s);
 void reap_deadline(struct warden *w, struct slot *s);
 void reap_kill(struct warden *w, struct slot *s, enum proto_reason reason);
 
-// ---- vault.c --------------------------------------------------------------------------------------
+// ---- vault.c ------------------------------------------------------------------------------------
 // Opens it where there is one. -ECANCELED.
 MUST int warden_vault_open(struct warden *w, struct refusal *refusal);
 // Opens it again if it changed on disk. False: it cannot be read now.

@@ -1,6 +1,6 @@
-#include "unit.h"
 #include "age.h"
 #include "bech32.h"
+#include "unit.h"
 #include <sodium.h>
 
 static int setup(void **s)
@@ -27,7 +27,8 @@ static void test_bech32_decode__valid(void **s)
 
 static void test_bech32_decode__invalid(void **s)
 {
-    static const char *const bad[] = {"A1G7SGD8", "a12uel5L", "a12uel5", "12uel5l", "a12uel5m", "b12uel5l", "a2uel5l", ""};
+    static const char *const bad[] = {"A1G7SGD8", "a12uel5L", "a12uel5", "12uel5l",
+                                      "a12uel5m", "b12uel5l", "a2uel5l", ""};
     uint8_t data[32];
     (void)s;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -57,9 +58,11 @@ static struct age_identity identity(void)
     return id;
 }
 
-static void encrypt(const struct age_identity *id, const void *plain, size_t len, uint8_t **file, size_t *file_len)
+static void encrypt(const struct age_identity *id, const void *plain, size_t len, uint8_t **file,
+                    size_t *file_len)
 {
-    assert_int_equal(age_encrypt(plain, len, (const uint8_t(*)[AGE_KEY_LEN])id->recipient, 1, file, file_len), 0);
+    assert_int_equal(age_encrypt(plain, len, (const uint8_t(*)[AGE_KEY_LEN])id->recipient, 1, file, file_len),
+                     0);
 }
 
 static void test_age_decrypt__round_trip_of_sizes(void **s)
@@ -188,7 +191,8 @@ static void run(const char *format, ...)
     assert_int_equal(system(command), 0);
 }
 
-// The age tool reads what we write, and we read what it writes: binary files, several recipients, 64 KiB chunks.
+// The age tool reads what we write, and we read what it writes: binary files, several recipients, 64 KiB
+// chunks.
 static void test_age__interoperates_with_the_age_tool(void **s)
 {
     char *dir = scratch_make(), path[512], recipient[AGE_RECIPIENT_LEN + 1];
@@ -227,6 +231,7 @@ static void test_age__interoperates_with_the_age_tool(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(T(bech32_decode__valid), T(bech32_decode__invalid), L(bech32_encode__round_trip), L(age_decrypt__round_trip_of_sizes),
-    L(age_decrypt__another_key), L(age_decrypt__too_large), L(age_decrypt__every_cut_and_bit), L(age_identity_parse__texts),
-    L(age_encrypt__low_order_recipient), L(age__interoperates_with_the_age_tool))
+RUN(T(bech32_decode__valid), T(bech32_decode__invalid), L(bech32_encode__round_trip),
+    L(age_decrypt__round_trip_of_sizes), L(age_decrypt__another_key), L(age_decrypt__too_large),
+    L(age_decrypt__every_cut_and_bit), L(age_identity_parse__texts), L(age_encrypt__low_order_recipient),
+    L(age__interoperates_with_the_age_tool))

@@ -1,7 +1,7 @@
-#include "unit.h"
 #include "bundle.h"
 #include "fd.h"
 #include "str.h"
+#include "unit.h"
 
 static int write_bundle(char **ret_text, size_t *ret_len)
 {
@@ -80,4 +80,5 @@ static void test_bundle_read__must_be_sealed(void **s)
     scratch_remove(path);
 }
 
-RUN(T(bundle_read__round_trip), T(bundle_read__every_cut), T(bundle_read__every_byte_changed), T(bundle_read__must_be_sealed))
+RUN(T(bundle_read__round_trip), T(bundle_read__every_cut), T(bundle_read__every_byte_changed),
+    T(bundle_read__must_be_sealed))

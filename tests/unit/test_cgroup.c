@@ -1,6 +1,7 @@
-// cgroup v2 for real where this process may make one; the same calls against plain files where they must fail.
-#include "unit.h"
+// cgroup v2 for real where this process may make one; the same calls against plain files where they must
+// fail.
 #include "cgroup.h"
+#include "unit.h"
 #include <signal.h>
 #include <time.h>
 

@@ -1,7 +1,7 @@
-#include "unit.h"
 #include "config.h"
 #include "fd.h"
 #include "str.h"
+#include "unit.h"
 
 static int load(const char *text, struct config **ret, struct refusal *refusal)
 {
@@ -33,7 +33,7 @@ static void bad(const char *text, const char *position, const char *word)
     assert_non_null(strstr(refusal.why, word));
     assert_string_equal(refusal.id, "CONF-LOAD-01");
     assert_int_equal(refusal.code, EXITCODE_CONFIG);
-    assert_true(refusal.what[0] && refusal.todo[0]);
+    assert_true(refusal.what[0] && refusal.remedy[0]);
 }
 
 static void test_config_parse__defaults(void **s)
@@ -117,7 +117,8 @@ static void test_config_parse__all_errors_sorted(void **s)
     struct refusal refusal = {0};
     (void)s;
     assert_int_equal(load("z: 1\ny: 2\nx: 3\n", &c, &refusal), -ECANCELED);
-    const char *z = strstr(refusal.why, ":1:1: z"), *y = strstr(refusal.why, ":2:1: y"), *x = strstr(refusal.why, ":3:1: x");
+    const char *z = strstr(refusal.why, ":1:1: z"), *y = strstr(refusal.why, ":2:1: y"),
+               *x = strstr(refusal.why, ":3:1: x");
     assert_true(z && y && x && z < y && y < x);
 }
 
@@ -150,8 +151,10 @@ static void test_config_parse__account_state_dirs(void **s)
     (void)s;
     bad("accounts: {default: {state_dir: /etc/x}}\n", "accounts.default.state_dir", "/etc or /home");
     bad("accounts: {default: {state_dir: /home/x/y}}\n", "accounts.default.state_dir", "/etc or /home");
-    bad("accounts: {default: {state_dir: /opt/ductile/plugins/x}}\n", "accounts.default.state_dir", "plugin root");
-    bad("accounts: {default: {state_dir: /srv/a}, b: {state_dir: /srv/a/b}}\n", "accounts.b.state_dir", "inside the state_dir");
+    bad("accounts: {default: {state_dir: /opt/ductile/plugins/x}}\n", "accounts.default.state_dir",
+        "plugin root");
+    bad("accounts: {default: {state_dir: /srv/a}, b: {state_dir: /srv/a/b}}\n", "accounts.b.state_dir",
+        "inside the state_dir");
     bad("accounts: {default: {state_dir: rel}}\n", "accounts.default.state_dir", "absolute");
 }
 
@@ -192,7 +195,8 @@ static void test_config_parse__shared_principal(void **s)
 
 static void test_config_parse__env_passthrough(void **s)
 {
-    static const char *const refused[] = {"LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "NODE_OPTIONS", "PATH", "HOME", "a-b", ""};
+    static const char *const refused[] = {"LD_PRELOAD", "PYTHONPATH", "BASH_ENV", "NODE_OPTIONS",
+                                          "PATH",       "HOME",       "a-b",      ""};
     char text[128];
     (void)s;
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
@@ -209,8 +213,10 @@ static void test_config_parse__pipelines(void **s)
     bad("pipelines: [{name: p, on: x}]\n", "pipelines[0]", "at least one step");
     bad("pipelines: [{name: p, on: x, steps: [{}]}]\n", "pipelines[0].steps[0]", "needs uses");
     bad("pipelines: [{name: p, on: x, steps: [{uses: 'a b'}]}]\n", "steps[0].uses", "PLUGIN.COMMAND");
-    bad("pipelines: [{name: p, on: x, steps: [{uses: a}]}, {name: p, on: y, steps: [{uses: a}]}]\n", "pipelines[1]", "already a pipeline");
-    struct config *c = good("pipelines: [{name: p, on: x.y, steps: [{uses: a}, {id: two, uses: b.poll, accepts_untrusted: true}]}]\n");
+    bad("pipelines: [{name: p, on: x, steps: [{uses: a}]}, {name: p, on: y, steps: [{uses: a}]}]\n",
+        "pipelines[1]", "already a pipeline");
+    struct config *c = good(
+        "pipelines: [{name: p, on: x.y, steps: [{uses: a}, {id: two, uses: b.poll, accepts_untrusted: true}]}]\n");
     assert_string_equal(c->pipelines.list[0].steps.list[0].id, "step_1");
     assert_true(c->pipelines.list[0].steps.list[1].accepts_untrusted);
     config_free(c);
@@ -266,8 +272,9 @@ static void test_config_load__includes(void **s)
     scratch_remove(dir);
 }
 
-static const char lock[] = "service: {user: ductile, uid: 990, gid: 990}\nbus: {user: ductile-bus, uid: 991, gid: 991}\n"
-                           "operators: {group: o, gid: 992}\naccounts:\n  default: {user: ductile-default, uid: 993, gid: 993}\n";
+static const char lock[] =
+    "service: {user: ductile, uid: 990, gid: 990}\nbus: {user: ductile-bus, uid: 991, gid: 991}\n"
+    "operators: {group: o, gid: 992}\naccounts:\n  default: {user: ductile-default, uid: 993, gid: 993}\n";
 
 static void test_config_resolve__ids(void **s)
 {
@@ -275,17 +282,18 @@ static void test_config_resolve__ids(void **s)
     struct refusal refusal;
     (void)s;
     assert_int_equal(config_resolve(c, lock, strlen(lock), &refusal), 0);
-    assert_true(c->resolved && c->uid == 990 && c->bus_uid == 991 && c->operators_gid == 992 && c->accounts.list[0].uid == 993);
+    assert_true(c->resolved && c->uid == 990 && c->bus_uid == 991 && c->operators_gid == 992 &&
+                c->accounts.list[0].uid == 993);
     config_free(c);
 }
 
 static void test_config_resolve__contradictions(void **s)
 {
     static const char *const configs[] = {
-        "accounts: {default: {}, more: {}}\n",             // an account without ids
-        "accounts: {default: {uid: 5000}}\n",              // pinned otherwise since
-        "accounts: {default: {user: somebody-else}}\n",    // another user
-        "accounts: {default: {}}\nservice: {uid: 77}\n",   // the service's
+        "accounts: {default: {}, more: {}}\n",           // an account without ids
+        "accounts: {default: {uid: 5000}}\n",            // pinned otherwise since
+        "accounts: {default: {user: somebody-else}}\n",  // another user
+        "accounts: {default: {}}\nservice: {uid: 77}\n", // the service's
     };
     struct refusal refusal;
     (void)s;
@@ -300,8 +308,9 @@ static void test_config_resolve__contradictions(void **s)
     assert_int_equal(config_resolve(c, "x", 1, &refusal), -ECANCELED);
     config_free(c);
     // an account whose ids are the service's own
-    static const char same[] = "service: {uid: 990, gid: 990}\nbus: {uid: 991, gid: 991}\noperators: {gid: 992}\n"
-                               "accounts: {default: {user: ductile-default, uid: 993, gid: 990}}\n";
+    static const char same[] =
+        "service: {uid: 990, gid: 990}\nbus: {uid: 991, gid: 991}\noperators: {gid: 992}\n"
+        "accounts: {default: {user: ductile-default, uid: 993, gid: 990}}\n";
     c = good("accounts: {default: {}}\n");
     assert_int_equal(config_resolve(c, same, strlen(same), &refusal), -ECANCELED);
     config_free(c);
@@ -318,13 +327,14 @@ static void test_config_rows__defaults_are_valid(void **s)
         with_default += rows[i].def != NULL;
     }
     assert_true(n > 50 && with_default > 25);
-    config_free(good("accounts: {default: {}}\nplugins: {x: {}}\npipelines: [{name: p, on: e, steps: [{uses: x}]}]\n"));
+    config_free(good(
+        "accounts: {default: {}}\nplugins: {x: {}}\npipelines: [{name: p, on: e, steps: [{uses: x}]}]\n"));
 }
 
 RUN(T(config_parse__defaults), T(config_parse__instance_names_everything), T(config_parse__postures),
-    T(config_parse__unknown_key_with_hint), T(config_parse__groups_is_refused_with_reason), T(config_parse__wrong_types),
-    T(config_parse__all_errors_sorted), T(config_parse__account_ids), T(config_parse__account_homes),
-    T(config_parse__account_state_dirs), T(config_parse__account_names), T(config_parse__plugin_accounts),
-    T(config_parse__shared_principal), T(config_parse__env_passthrough), T(config_parse__pipelines),
-    T(config_timeout_of__commands), T(config_load__includes), T(config_resolve__ids), T(config_resolve__contradictions),
-    T(config_rows__defaults_are_valid))
+    T(config_parse__unknown_key_with_hint), T(config_parse__groups_is_refused_with_reason),
+    T(config_parse__wrong_types), T(config_parse__all_errors_sorted), T(config_parse__account_ids),
+    T(config_parse__account_homes), T(config_parse__account_state_dirs), T(config_parse__account_names),
+    T(config_parse__plugin_accounts), T(config_parse__shared_principal), T(config_parse__env_passthrough),
+    T(config_parse__pipelines), T(config_timeout_of__commands), T(config_load__includes),
+    T(config_resolve__ids), T(config_resolve__contradictions), T(config_rows__defaults_are_valid))

@@ -1,5 +1,5 @@
-#include "unit.h"
 #include "fd.h"
+#include "unit.h"
 #include <sys/mman.h>
 
 struct lab {
@@ -120,7 +120,8 @@ static void test_fd_replace_file__failure_leaves_nothing(void **s)
     char **names;
     size_t n;
     assert_int_equal(mkdirat(lab->root, "d", 0755), 0);
-    assert_true(fd_replace_file(lab->root, "/d", "x", 1, 0600, (uid_t)-1, (gid_t)-1) < 0); // a directory stands there
+    assert_true(fd_replace_file(lab->root, "/d", "x", 1, 0600, (uid_t)-1, (gid_t)-1) <
+                0); // a directory stands there
     assert_int_equal(fd_list(lab->root, &names, &n), 0);
     assert_int_equal(n, 1);
     fd_list_free(names, n);
@@ -169,6 +170,7 @@ static void test_fd_list__sorted(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(fd_open__symlink_anywhere), L(fd_open__no_way_out), L(fd_stat__link_itself), L(fd_read_file__limits_and_kinds),
-    L(fd_replace_file__atomic_and_private), L(fd_replace_file__failure_leaves_nothing), T(fd_sealed__cannot_change),
+RUN(L(fd_open__symlink_anywhere), L(fd_open__no_way_out), L(fd_stat__link_itself),
+    L(fd_read_file__limits_and_kinds), L(fd_replace_file__atomic_and_private),
+    L(fd_replace_file__failure_leaves_nothing), T(fd_sealed__cannot_change),
     T(fd_check_sealed__refuses_others), L(fd_list__sorted))

@@ -1,8 +1,8 @@
-#include "unit.h"
 #include "acl.h"
 #include "fd.h"
 #include "layout.h"
 #include "str.h"
+#include "unit.h"
 #include <sys/acl.h>
 
 static struct layout_item item(const char *path, enum layout_kind kind, mode_t mode)
@@ -114,7 +114,8 @@ static void test_layout_check__wrong_kind(void **s)
 static void test_layout_check__symlink(void **s)
 {
     struct lab *lab = *s;
-    const struct layout_item last = item("/link", LAYOUT_KIND_DIR, 0700), way = item("/link/d", LAYOUT_KIND_DIR, 0700);
+    const struct layout_item last = item("/link", LAYOUT_KIND_DIR, 0700),
+                             way = item("/link/d", LAYOUT_KIND_DIR, 0700);
     run(lab, "mkdir elsewhere && chmod 0777 elsewhere && ln -s elsewhere link && mkdir -m 0700 elsewhere/d");
     fault(lab, &last, LAYOUT_KIND);
     fault(lab, &way, LAYOUT_PARENT);
@@ -182,7 +183,7 @@ static void test_layout_expand__every_row_and_account(void **s)
     config_free(c);
 }
 
-// ---- ACLs -----------------------------------------------------------------------------------------------------------
+// ---- ACLs ---------------------------------------------------------------------------------------
 
 static void test_acl_group_grant__and_the_mask(void **s)
 {
@@ -208,7 +209,8 @@ static void test_acl_group_grant__opens_for_nobody_else(void **s)
     run(lab, "mkdir -m 0700 home && setfacl -m u:777:rwx,m::--- home");
     OWNED(fd_closep) int fd = fd_open(lab->root, "/home", O_PATH, 0);
     assert_int_equal(acl_group_grant(fd, 12345, ACL_RIGHT_X, false), 0);
-    run(lab, "getfacl -cn home | grep -q '^mask::--x' && getfacl -cn home | grep -q '^other::---' && getfacl -cn home | grep -q '^group::---'");
+    run(lab,
+        "getfacl -cn home | grep -q '^mask::--x' && getfacl -cn home | grep -q '^other::---' && getfacl -cn home | grep -q '^group::---'");
 }
 
 static void test_acl_group_grant__default_is_inherited(void **s)
@@ -220,7 +222,8 @@ static void test_acl_group_grant__default_is_inherited(void **s)
     assert_int_equal(acl_group_grant(fd, 12345, ACL_RIGHT_RX, true), 0);
     assert_int_equal(acl_group_has(fd, 12345, ACL_RIGHT_RX, true, &masked), 1);
     run(lab, "umask 022; mkdir d/sub; echo x > d/file");
-    OWNED(fd_closep) int sub = fd_open(lab->root, "/d/sub", O_PATH, 0), file = fd_open(lab->root, "/d/file", O_PATH, 0);
+    OWNED(fd_closep)
+    int sub = fd_open(lab->root, "/d/sub", O_PATH, 0), file = fd_open(lab->root, "/d/file", O_PATH, 0);
     assert_int_equal(acl_group_has(sub, 12345, ACL_RIGHT_RX, false, &masked), 1);
     assert_int_equal(acl_group_has(file, 12345, ACL_RIGHT_R, false, &masked), 1);
 }
@@ -236,7 +239,9 @@ static void test_acl_remove_extended__leaves_the_mode(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(layout_apply__makes_what_check_wants), L(layout_check__wrong_mode), L(layout_check__wrong_owner), L(layout_check__acl_entry),
-    L(layout_check__wrong_kind), L(layout_check__symlink), L(layout_check__parent_writable_by_others), L(layout_check__optional_rows),
-    L(layout_apply__without_ids), T(layout_expand__every_row_and_account), L(acl_group_grant__and_the_mask),
-    L(acl_group_grant__opens_for_nobody_else), L(acl_group_grant__default_is_inherited), L(acl_remove_extended__leaves_the_mode))
+RUN(L(layout_apply__makes_what_check_wants), L(layout_check__wrong_mode), L(layout_check__wrong_owner),
+    L(layout_check__acl_entry), L(layout_check__wrong_kind), L(layout_check__symlink),
+    L(layout_check__parent_writable_by_others), L(layout_check__optional_rows), L(layout_apply__without_ids),
+    T(layout_expand__every_row_and_account), L(acl_group_grant__and_the_mask),
+    L(acl_group_grant__opens_for_nobody_else), L(acl_group_grant__default_is_inherited),
+    L(acl_remove_extended__leaves_the_mode))

@@ -1,5 +1,5 @@
-#include "unit.h"
 #include "ledger.h"
+#include "unit.h"
 #include <sodium.h>
 
 struct lab {
@@ -59,12 +59,15 @@ static void test_ledger_open__newer_and_foreign(void **s)
     assert_int_equal(sqlite3_exec(lab->l.db, "PRAGMA user_version=99", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(ledger_open(lab->path, true, &other), -EIO);
     assert_non_null(strstr(other.error, "schema 99"));
-    assert_int_equal(sqlite3_exec(lab->l.db, "PRAGMA user_version=1; PRAGMA application_id=7", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(lab->l.db, "PRAGMA user_version=1; PRAGMA application_id=7", NULL, NULL, NULL),
+        SQLITE_OK);
     assert_int_equal(ledger_open(lab->path, true, &other), -EIO);
     assert_non_null(strstr(other.error, "not a ledger"));
     char path[600];
     snprintf(path, sizeof(path), "%s/rubbish.db", lab->dir);
-    put(path, "this is no database at all, and long enough to be read as a header ...........................................");
+    put(path,
+        "this is no database at all, and long enough to be read as a header ...........................................");
     assert_int_equal(ledger_open(path, true, &other), -EIO);
 }
 
@@ -93,7 +96,9 @@ static void test_ledger_audit__cannot_be_changed(void **s)
 static void test_ledger_verify__names_the_broken_row(void **s)
 {
     static const char *const changes[] = {
-        "UPDATE audit SET detail='{\"x\":1}' WHERE seq=5", "UPDATE audit SET uid=0 WHERE seq=5", "DELETE FROM audit WHERE seq=4",
+        "UPDATE audit SET detail='{\"x\":1}' WHERE seq=5",
+        "UPDATE audit SET uid=0 WHERE seq=5",
+        "DELETE FROM audit WHERE seq=4",
         "UPDATE audit SET subject='su', kind='bjects' WHERE seq=5",
     };
     (void)s;
@@ -104,7 +109,9 @@ static void test_ledger_verify__names_the_broken_row(void **s)
         int64_t n;
         for (int k = 0; k < 9; k++)
             assert_int_equal(ledger_audit(&lab->l, "t", 7, AUDIT_SECRET_SET, "subject", "{}", NULL), 0);
-        assert_int_equal(sqlite3_exec(lab->l.db, "DROP TRIGGER audit_no_update; DROP TRIGGER audit_no_delete", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(lab->l.db, "DROP TRIGGER audit_no_update; DROP TRIGGER audit_no_delete",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
         assert_int_equal(sqlite3_exec(lab->l.db, changes[i], NULL, NULL, NULL), SQLITE_OK);
         assert_int_equal(ledger_verify(&lab->l, &n), 1);
         assert_int_equal(n, 5);
@@ -130,12 +137,14 @@ static void test_ledger_open__two_writers(void **s)
     int64_t n;
     assert_int_equal(ledger_open(lab->path, false, &other), 0);
     for (int i = 0; i < 10; i++)
-        assert_int_equal(ledger_audit(i % 2 ? &other : &lab->l, "t", 7, AUDIT_SECRET_SET, "s", "{}", NULL), 0);
+        assert_int_equal(ledger_audit(i % 2 ? &other : &lab->l, "t", 7, AUDIT_SECRET_SET, "s", "{}", NULL),
+                         0);
     assert_int_equal(ledger_verify(&other, &n), 0);
     assert_int_equal(n, 10);
     ledger_close(&other);
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(ledger_open__private_files), L(ledger_open__without_create), L(ledger_open__newer_and_foreign), L(ledger_audit__chain),
-    L(ledger_audit__cannot_be_changed), T(ledger_verify__names_the_broken_row), L(ledger_run__rolls_back), L(ledger_open__two_writers))
+RUN(L(ledger_open__private_files), L(ledger_open__without_create), L(ledger_open__newer_and_foreign),
+    L(ledger_audit__chain), L(ledger_audit__cannot_be_changed), T(ledger_verify__names_the_broken_row),
+    L(ledger_run__rolls_back), L(ledger_open__two_writers))

@@ -1,11 +1,15 @@
-#include "unit.h"
 #include "lock.h"
 #include "str.h"
+#include "unit.h"
 
 static struct lock_plugin sample(const char *name)
 {
-    struct lock_plugin p = {.name = strdup(name), .source = strdup("/home/m/ductile/plugins/x y"), .code = strdup("/opt/ductile/locked/x/1"),
-                            .entrypoint = strdup("main.py"), .serial = true, .locked_ms = 1700000000000};
+    struct lock_plugin p = {.name = strdup(name),
+                            .source = strdup("/home/m/ductile/plugins/x y"),
+                            .code = strdup("/opt/ductile/locked/x/1"),
+                            .entrypoint = strdup("main.py"),
+                            .serial = true,
+                            .locked_ms = 1700000000000};
     p.requires = calloc(1, sizeof(*p.requires));
     p.requires[p.n_requires++] = strdup("github_token");
     const struct tree_entry entries[] = {
@@ -107,7 +111,7 @@ static void test_lock_parse__refuses(void **s)
     parse_fails("# only a comment\n");
     parse_fails("ductile-lock 2\n");
     parse_fails("plugin x\n");
-    parse_fails("ductile-lock 1\nplugin x\nend\n");                 // incomplete
+    parse_fails("ductile-lock 1\nplugin x\nend\n");                  // incomplete
     parse_fails("ductile-lock 1\nplugin x\nsource /a\nsource /b\n"); // twice
     parse_fails("ductile-lock 1\nplugin a/b\nend\n");
     parse_fails("ductile-lock 1\nwhat x\n");

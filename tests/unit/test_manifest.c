@@ -1,8 +1,9 @@
-#include "unit.h"
 #include "manifest.h"
 #include "str.h"
+#include "unit.h"
 
-#define HEAD "manifest_spec: ductile.plugin\nmanifest_version: 1\nname: n\nversion: 1.0\nprotocol: 2\nentrypoint: run.py\n"
+#define HEAD                                                                                                 \
+    "manifest_spec: ductile.plugin\nmanifest_version: 1\nname: n\nversion: 1.0\nprotocol: 2\nentrypoint: run.py\n"
 #define COMMANDS "commands:\n  - {name: poll, type: read}\n  - {name: handle}\n"
 
 static void refused(const char *text, const char *word)
@@ -18,8 +19,9 @@ static void refused(const char *text, const char *word)
 
 static void test_manifest_parse__full(void **s)
 {
-    const char *text = HEAD COMMANDS "description: d\nconcurrency_safe: false\nrequires_secrets: [a_b]\nstopwatch: {max_subs: 3}\n"
-                            "fact_outputs: []\nconfig_keys: {required: [x], optional: [y, z]}\n";
+    const char *text = HEAD COMMANDS
+        "description: d\nconcurrency_safe: false\nrequires_secrets: [a_b]\nstopwatch: {max_subs: 3}\n"
+        "fact_outputs: []\nconfig_keys: {required: [x], optional: [y, z]}\n";
     struct manifest m;
     struct refusal refusal;
     (void)s;
@@ -57,9 +59,12 @@ static void test_manifest_parse__wrong_head(void **s)
     static const struct {
         const char *from, *to, *word;
     } changes[] = {
-        {"protocol: 2", "protocol: 1", "expected 2"},         {"manifest_version: 1", "manifest_version: 2", "expected 1"},
-        {"run.py", "../run.py", "without \"..\""},            {"run.py", "/bin/sh", "relative path"},
-        {"name: n\n", "name: ../n\n", "not a plugin's name"}, {"ductile.plugin", "other", "expected ductile.plugin"},
+        {"protocol: 2", "protocol: 1", "expected 2"},
+        {"manifest_version: 1", "manifest_version: 2", "expected 1"},
+        {"run.py", "../run.py", "without \"..\""},
+        {"run.py", "/bin/sh", "relative path"},
+        {"name: n\n", "name: ../n\n", "not a plugin's name"},
+        {"ductile.plugin", "other", "expected ductile.plugin"},
     };
     (void)s;
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {

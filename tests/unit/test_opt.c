@@ -1,8 +1,8 @@
-#include "unit.h"
 #include "log.h"
 #include "opt.h"
 #include "posture.h"
 #include "str.h"
+#include "unit.h"
 
 static struct opts seen;
 static char seen_args[4][64];
@@ -16,15 +16,25 @@ static int record(const struct opts *o)
 }
 
 static const struct opt_verb verbs[] = {
-    {.name = "job run", .args = "PLUGIN COMMAND", .min_args = 2, .max_args = 2, .options = OPT_BIT(PAYLOAD), .summary = "s", .example = "e", .exits = "1", .run = record},
+    {.name = "job run",
+     .args = "PLUGIN COMMAND",
+     .min_args = 2,
+     .max_args = 2,
+     .options = OPT_BIT(PAYLOAD),
+     .summary = "s",
+     .example = "e",
+     .exits = "1",
+     .run = record},
     {.name = "status", .args = "", .summary = "s", .example = "e", .exits = "", .run = record},
 };
-static const struct opt_program program = {.name = "prog", .summary = "sum", .detail = "detail", .verbs = verbs, .n_verbs = 2};
+static const struct opt_program program = {
+    .name = "prog", .summary = "sum", .detail = "detail", .verbs = verbs, .n_verbs = 2};
 
 // Runs with standard output and error in out; the exit code.
 static int call(char *out, size_t size, const char *line)
 {
-    char copy[256], *argv[16] = {(char *)"prog"};
+    static char copy[256]; // what was parsed points into it
+    char *argv[16] = {(char *)"prog"};
     int argc = 1, pipes[2], saved[2];
     snprintf(copy, sizeof(copy), "%s", line);
     for (char *save = NULL, *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save))
@@ -67,7 +77,8 @@ static void refused(const char *line, const char *word)
 {
     char out[4096];
     assert_int_equal(call(out, sizeof(out), line), EXITCODE_USAGE);
-    if (!strstr(out, word) || !strstr(out, "CLI-USE-01") || !strstr(out, "  why: ") || !strstr(out, "  do:  "))
+    if (!strstr(out, word) || !strstr(out, "CLI-USE-01") || !strstr(out, "  why: ") ||
+        !strstr(out, "  do:  "))
         fail_msg("%s: %s", line, out);
 }
 
@@ -132,5 +143,5 @@ static void test_posture_verdict__every_cell(void **s)
         assert_int_equal(posture_verdict(i & 1, i & 2, true), BOOT_UNCONFINED_LOUD);
 }
 
-RUN(T(opt_main__options_anywhere), T(opt_main__refusals_are_three_lines), T(opt_main__help_and_version), T(refusal_print__json),
-    T(refusal_id__unique), T(posture_verdict__every_cell))
+RUN(T(opt_main__options_anywhere), T(opt_main__refusals_are_three_lines), T(opt_main__help_and_version),
+    T(refusal_print__json), T(refusal_id__unique), T(posture_verdict__every_cell))

@@ -1,7 +1,7 @@
-// The drop, for real: each case forks, becomes the service with exactly two ambient capabilities (as the unit gives
-// them), drops, and looks. Needs root; ids that no passwd entry has.
-#include "unit.h"
+// The drop, for real: each case forks, becomes the service with exactly two ambient capabilities (as the unit
+// gives them), drops, and looks. Needs root; ids that no passwd entry has.
 #include "privs.h"
+#include "unit.h"
 #include "wall.h"
 #include <grp.h>
 #include <signal.h>
@@ -13,8 +13,17 @@ enum { SERVICE = 61001, BUS = 61002, ACCOUNT = 61003 };
 
 static struct privs_plan plan(void)
 {
-    return (struct privs_plan){.enforce = true, .uid = ACCOUNT, .gid = ACCOUNT, .service_uid = SERVICE, .bus_uid = BUS,
-                               .fd_in = -1, .fd_out = -1, .fd_err = -1, .cgroup_fd = -1, .landlock_fd = -1, .cwd = "/"};
+    return (struct privs_plan){.enforce = true,
+                               .uid = ACCOUNT,
+                               .gid = ACCOUNT,
+                               .service_uid = SERVICE,
+                               .bus_uid = BUS,
+                               .fd_in = -1,
+                               .fd_out = -1,
+                               .fd_err = -1,
+                               .cgroup_fd = -1,
+                               .landlock_fd = -1,
+                               .cwd = "/"};
 }
 
 // As ExecStart= finds itself, with the groups already emptied.
@@ -64,7 +73,8 @@ static void test_privs_shed__exactly_two(void **s)
 static int naive_drop(void *arg)
 {
     (void)arg;
-    if (be_service() < 0 || setresgid(ACCOUNT, ACCOUNT, ACCOUNT) < 0 || setresuid(ACCOUNT, ACCOUNT, ACCOUNT) < 0)
+    if (be_service() < 0 || setresgid(ACCOUNT, ACCOUNT, ACCOUNT) < 0 ||
+        setresuid(ACCOUNT, ACCOUNT, ACCOUNT) < 0)
         return 1;
     if (setresuid(SERVICE, SERVICE, SERVICE) < 0) // back again
         return 2;
@@ -101,8 +111,8 @@ static int full_drop(void *arg)
     if (setgroups(1, &g) == 0 || setresgid(0, 0, 0) == 0)
         return 6;
     // what was read back is what is
-    if (r.ruid != ACCOUNT || r.fsuid != ACCOUNT || r.sgid != ACCOUNT || r.caps_effective || r.caps_permitted || r.caps_inheritable ||
-        r.n_ambient || r.no_new_privs != 1 || r.n_groups != 0)
+    if (r.ruid != ACCOUNT || r.fsuid != ACCOUNT || r.sgid != ACCOUNT || r.caps_effective ||
+        r.caps_permitted || r.caps_inheritable || r.n_ambient || r.no_new_privs != 1 || r.n_groups != 0)
         return 7;
     struct rlimit core;
     if (getrlimit(RLIMIT_CORE, &core) < 0 || core.rlim_max != 0 || umask(0) != 077 || getsid(0) != getpid())
@@ -160,15 +170,25 @@ static void bad_cgroup(struct privs_plan *p)
 static void without_setgid(struct privs_plan *p)
 {
     (void)p;
-    struct { uint32_t version; int pid; } h = {0x20080522, 0};
-    struct { uint32_t e, p, i; } d[2] = {{1u << 7, 1u << 7, 1u << 7}, {0, 0, 0}};
+    struct {
+        uint32_t version;
+        int pid;
+    } h = {0x20080522, 0};
+    struct {
+        uint32_t e, p, i;
+    } d[2] = {{1u << 7, 1u << 7, 1u << 7}, {0, 0, 0}};
     syscall(SYS_capset, &h, d); // CAP_SETUID alone
 }
 static void without_setuid(struct privs_plan *p)
 {
     (void)p;
-    struct { uint32_t version; int pid; } h = {0x20080522, 0};
-    struct { uint32_t e, p, i; } d[2] = {{1u << 6, 1u << 6, 1u << 6}, {0, 0, 0}};
+    struct {
+        uint32_t version;
+        int pid;
+    } h = {0x20080522, 0};
+    struct {
+        uint32_t e, p, i;
+    } d[2] = {{1u << 6, 1u << 6, 1u << 6}, {0, 0, 0}};
     syscall(SYS_capset, &h, d);
 }
 static void bad_cwd(struct privs_plan *p)
@@ -191,9 +211,15 @@ static void with_groups(struct privs_plan *p)
 static void test_privs_drop__each_stage_fails_by_name(void **s)
 {
     static const struct failing cases[] = {
-        {lead, STAGE_SESSION, EPERM},      {bad_fd, STAGE_DESCRIPTORS, EBADF}, {bad_limit, STAGE_LIMITS, EPERM},
-        {bad_cgroup, STAGE_CGROUP, EBADF}, {without_setgid, STAGE_GID, EPERM}, {without_setuid, STAGE_UID, EPERM},
-        {bad_cwd, STAGE_CWD, ENOENT},      {bad_ruleset, STAGE_LANDLOCK, 0},   {with_groups, STAGE_READBACK, ENOTRECOVERABLE},
+        {lead, STAGE_SESSION, EPERM},
+        {bad_fd, STAGE_DESCRIPTORS, EBADF},
+        {bad_limit, STAGE_LIMITS, EPERM},
+        {bad_cgroup, STAGE_CGROUP, EBADF},
+        {without_setgid, STAGE_GID, EPERM},
+        {without_setuid, STAGE_UID, EPERM},
+        {bad_cwd, STAGE_CWD, ENOENT},
+        {bad_ruleset, STAGE_LANDLOCK, 0},
+        {with_groups, STAGE_READBACK, ENOTRECOVERABLE},
     };
     (void)s;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -215,7 +241,9 @@ static int descriptors_do_not_survive(void *arg)
     p.fd_out = pipes[1];
     if (be_service() < 0 || privs_drop(&p, &r) < 0)
         return 2;
-    char *argv[] = {(char *)"sh", (char *)"-c", (char *)"ls /proc/self/fd | tr '\\n' ' ' >&2; test \"$(ls /proc/$$/fd | wc -l)\" -le 4", NULL};
+    char *argv[] = {(char *)"sh", (char *)"-c",
+                    (char *)"ls /proc/self/fd | tr '\\n' ' ' >&2; test \"$(ls /proc/$$/fd | wc -l)\" -le 4",
+                    NULL};
     char *envp[] = {NULL};
     return privs_exec(&r, "/bin/sh", argv, envp);
 }
@@ -276,7 +304,10 @@ static int become_for_good(void *arg)
     (void)arg;
     if (be_service() < 0 || privs_become(ACCOUNT, ACCOUNT) < 0)
         return 1;
-    return setresuid(SERVICE, SERVICE, SERVICE) < 0 && setresuid(0, 0, 0) < 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 2;
+    return setresuid(SERVICE, SERVICE, SERVICE) < 0 && setresuid(0, 0, 0) < 0 &&
+                   prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1
+               ? 0
+               : 2;
 }
 
 static void test_privs_become__for_good(void **s)

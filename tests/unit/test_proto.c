@@ -1,7 +1,7 @@
-#include "unit.h"
 #include "fd.h"
 #include "proto.h"
 #include "str.h"
+#include "unit.h"
 #include <sys/socket.h>
 
 struct lab {
@@ -76,7 +76,8 @@ static void forged(struct lab *lab, const void *data, size_t len, const int *fds
 
 static struct proto_message valid(enum proto_type type)
 {
-    return (struct proto_message){.magic = 0x44544c57u, .version = PROTO_VERSION, .type = (uint16_t)type, .seq = 1};
+    return (struct proto_message){
+        .magic = 0x44544c57u, .version = PROTO_VERSION, .type = (uint16_t)type, .seq = 1};
 }
 
 static void test_proto_recv__forged_header(void **s)
@@ -190,12 +191,15 @@ static void test_proto_reason_word__all(void **s)
     for (int i = 0; i < REASON_COUNT_; i++) {
         assert_non_null(proto_reason_word((enum proto_reason)i));
         for (int j = 0; j < i; j++)
-            assert_string_not_equal(proto_reason_word((enum proto_reason)i), proto_reason_word((enum proto_reason)j));
+            assert_string_not_equal(proto_reason_word((enum proto_reason)i),
+                                    proto_reason_word((enum proto_reason)j));
     }
-    assert_false(proto_reason_retries(REASON_DROP_FAILED) || proto_reason_retries(REASON_NOT_ATTESTED) || proto_reason_retries(REASON_VAULT));
+    assert_false(proto_reason_retries(REASON_DROP_FAILED) || proto_reason_retries(REASON_NOT_ATTESTED) ||
+                 proto_reason_retries(REASON_VAULT));
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(proto_recv__round_trip_with_descriptors), L(proto_recv__forged_header), L(proto_recv__replayed_and_reordered),
-    L(proto_recv__wrong_side), L(proto_recv__wrong_descriptors), L(proto_recv__unterminated_strings),
-    L(proto_recv__refused_descriptors_do_not_leak), L(proto_recv__end), L(proto_send__warden_never_waits), T(proto_reason_word__all))
+RUN(L(proto_recv__round_trip_with_descriptors), L(proto_recv__forged_header),
+    L(proto_recv__replayed_and_reordered), L(proto_recv__wrong_side), L(proto_recv__wrong_descriptors),
+    L(proto_recv__unterminated_strings), L(proto_recv__refused_descriptors_do_not_leak), L(proto_recv__end),
+    L(proto_send__warden_never_waits), T(proto_reason_word__all))

@@ -1,6 +1,6 @@
 // needs: ductile-run/bus/response.c
-#include "unit.h"
 #include "../../ductile-run/bus/bus.h"
+#include "unit.h"
 
 static struct config *config;
 
@@ -48,10 +48,13 @@ static void test_response_parse__accepted(void **s)
 {
     (void)s;
     accepted("{\"status\":\"ok\",\"result\":\"x\"}", true, true);
-    accepted(" {\"status\":\"ok\",\"result\":{},\"events\":[{\"type\":\"a.b\"},{\"type\":\"c\",\"payload\":{}}],\"logs\":[]}\n", true, true);
+    accepted(
+        " {\"status\":\"ok\",\"result\":{},\"events\":[{\"type\":\"a.b\"},{\"type\":\"c\",\"payload\":{}}],\"logs\":[]}\n",
+        true, true);
     accepted("{\"status\":\"error\",\"error\":\"e\",\"retry\":false}", false, false);
     accepted("{\"status\":\"error\",\"error\":\"e\"}", false, true);
-    accepted("{\"status\":\"ok\",\"result\":1,\"events\":null,\"state_updates\":null,\"unknown\":[1]}", true, true);
+    accepted("{\"status\":\"ok\",\"result\":1,\"events\":null,\"state_updates\":null,\"unknown\":[1]}", true,
+             true);
 }
 
 static void test_response_parse__hostile(void **s)
@@ -75,7 +78,9 @@ static void test_response_parse__hostile(void **s)
     refused("{\"status\":\"ok\",\"result\":1,\"events\":{}}", "not a list");
     refused("{\"status\":\"ok\",\"result\":1,\"events\":[{}]}", "without a type");
     refused("{\"status\":\"ok\",\"result\":1,\"events\":[{\"type\":\"a\",\"payload\":[]}]}", "not an object");
-    refused("{\"status\":\"ok\",\"result\":1,\"events\":[{\"type\":\"a\"},{\"type\":\"a\"},{\"type\":\"a\"}]}", "more events");
+    refused(
+        "{\"status\":\"ok\",\"result\":1,\"events\":[{\"type\":\"a\"},{\"type\":\"a\"},{\"type\":\"a\"}]}",
+        "more events");
     refused("{\"status\":\"ok\",\"result\":1,\"state_updates\":[]}", "state_updates");
     memset(deep, '[', sizeof(deep));
     refused_n(deep, sizeof(deep), "8 levels");

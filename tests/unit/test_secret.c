@@ -1,5 +1,5 @@
-#include "unit.h"
 #include "secret.h"
+#include "unit.h"
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -156,5 +156,5 @@ static void test_secret_from_fd__limit(void **s)
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, open_arena, close_arena)
 RUN(L(secret_alloc__reuse_and_merge), L(secret_alloc__zeroed_after_free), L(secret_alloc__full),
-    L(secret_arena_open__wiped_in_children), L(secret_arena_open__locked_and_not_dumped), L(secret_arena_open__guard_pages),
-    T(secret_arena_open__refuses_without_mlock), L(secret_from_fd__limit))
+    L(secret_arena_open__wiped_in_children), L(secret_arena_open__locked_and_not_dumped),
+    L(secret_arena_open__guard_pages), T(secret_arena_open__refuses_without_mlock), L(secret_from_fd__limit))

@@ -1,5 +1,5 @@
-#include "unit.h"
 #include "str.h"
+#include "unit.h"
 
 static void test_str_to_u64__numbers(void **s)
 {
@@ -26,7 +26,8 @@ static void test_str_to_duration__units(void **s)
     static const struct {
         const char *text;
         uint64_t ms;
-    } good[] = {{"500ms", 500}, {"30s", 30000}, {"5m", 300000}, {"24h", 86400000}, {"30d", 2592000000}, {"0", 0}};
+    } good[] = {{"500ms", 500},    {"30s", 30000},      {"5m", 300000},
+                {"24h", 86400000}, {"30d", 2592000000}, {"0", 0}};
     static const char *const bad[] = {"30", "s", "1w", "1 s", "1.5s", "-1s", "1S"};
     uint64_t v;
     (void)s;
@@ -57,8 +58,9 @@ static void test_str_is_instance__names(void **s)
 {
     (void)s;
     assert_true(str_is_instance("ductile") && str_is_instance("a-b-2"));
-    assert_false(str_is_instance("") || str_is_instance("-a") || str_is_instance("a-") || str_is_instance("a--b") ||
-                 str_is_instance("A") || str_is_instance("a_b") || str_is_instance("a/b"));
+    assert_false(str_is_instance("") || str_is_instance("-a") || str_is_instance("a-") ||
+                 str_is_instance("a--b") || str_is_instance("A") || str_is_instance("a_b") ||
+                 str_is_instance("a/b"));
     assert_false(str_is_instance("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
 }
 
@@ -73,7 +75,8 @@ static void test_str_is_plugin__names(void **s)
 {
     (void)s;
     assert_true(str_is_plugin("github_repo_sync") && str_is_plugin("A-b"));
-    assert_false(str_is_plugin("_x") || str_is_plugin("1x") || str_is_plugin("a.b") || str_is_plugin("a/b") || str_is_plugin(""));
+    assert_false(str_is_plugin("_x") || str_is_plugin("1x") || str_is_plugin("a.b") || str_is_plugin("a/b") ||
+                 str_is_plugin(""));
 }
 
 static void test_str_is_secret__names(void **s)
@@ -98,8 +101,9 @@ static void test_str_is_abspath__paths(void **s)
 {
     (void)s;
     assert_true(str_is_abspath("/") && str_is_abspath("/a/b.c") && str_is_abspath("/a..b"));
-    assert_false(str_is_abspath("a") || str_is_abspath("//a") || str_is_abspath("/a/") || str_is_abspath("/a/../b") ||
-                 str_is_abspath("/a/./b") || str_is_abspath("/a\nb") || str_is_abspath("/.."));
+    assert_false(str_is_abspath("a") || str_is_abspath("//a") || str_is_abspath("/a/") ||
+                 str_is_abspath("/a/../b") || str_is_abspath("/a/./b") || str_is_abspath("/a\nb") ||
+                 str_is_abspath("/.."));
 }
 
 static void test_str_path_within__siblings(void **s)

@@ -1,7 +1,7 @@
-#include "unit.h"
 #include "fd.h"
 #include "str.h"
 #include "tree.h"
+#include "unit.h"
 
 struct lab {
     char *dir;
@@ -247,6 +247,7 @@ static void test_tree_writable__names_who_may(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(tree_scan__lists_everything), L(tree_same__content), L(tree_same__added_removed), L(tree_same__mode_and_link),
-    L(tree_same__empty_directory), L(tree_scan__refuses_odd_entries), L(tree_scan__limits),
-    L(tree_identity__sees_what_times_tell), L(tree_identity__missing_entry), L(tree_writable__names_who_may))
+RUN(L(tree_scan__lists_everything), L(tree_same__content), L(tree_same__added_removed),
+    L(tree_same__mode_and_link), L(tree_same__empty_directory), L(tree_scan__refuses_odd_entries),
+    L(tree_scan__limits), L(tree_identity__sees_what_times_tell), L(tree_identity__missing_entry),
+    L(tree_writable__names_who_may))

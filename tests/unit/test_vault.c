@@ -1,6 +1,6 @@
-#include "unit.h"
 #include "fd.h"
 #include "str.h"
+#include "unit.h"
 #include "vault.h"
 #include <sodium.h>
 
@@ -16,7 +16,8 @@ static int setup(void **s)
     struct config_file *files = calloc(1, sizeof(*files));
     char *text = NULL;
     lab->dir = scratch_make();
-    assert_true(asprintf(&text, "secrets: {age_key_file: %s/age.key, vault_file: %s/vault.age}\n", lab->dir, lab->dir) > 0);
+    assert_true(asprintf(&text, "secrets: {age_key_file: %s/age.key, vault_file: %s/vault.age}\n", lab->dir,
+                         lab->dir) > 0);
     files[0] = (struct config_file){strdup("/t/config.yaml"), text, strlen(text)};
     assert_int_equal(config_parse(files, 1, &lab->config, &refusal), 0);
     assert_true(sodium_init() >= 0);
@@ -158,7 +159,8 @@ static void open_refused(struct lab *lab, const char *word)
 {
     struct vault v;
     struct refusal refusal;
-    assert_int_equal(vault_open(lab->config->age_key_file, lab->config->vault_file, &v, &refusal), -ECANCELED);
+    assert_int_equal(vault_open(lab->config->age_key_file, lab->config->vault_file, &v, &refusal),
+                     -ECANCELED);
     assert_string_equal(refusal.id, "VAULT-OPEN-01");
     if (!strstr(refusal.why, word))
         print_message("# %s\n", refusal.why);
@@ -206,7 +208,9 @@ static void test_vault_open__odd_documents(void **s)
     for (size_t i = 0; i < ARRAY_LEN(documents); i++) {
         uint8_t *file;
         size_t len;
-        assert_int_equal(age_encrypt(documents[i], strlen(documents[i]), (const uint8_t(*)[AGE_KEY_LEN])id.recipient, 1, &file, &len), 0);
+        assert_int_equal(age_encrypt(documents[i], strlen(documents[i]),
+                                     (const uint8_t(*)[AGE_KEY_LEN])id.recipient, 1, &file, &len),
+                         0);
         FILE *f = fopen(lab->config->vault_file, "w");
         fwrite(file, 1, len, f);
         fclose(f);
@@ -239,8 +243,8 @@ static void test_vault_grant__one_name_one_secret(void **s)
     vault_close(&v);
 }
 
-static int compose(struct vault *v, const char *principal, const char *need, bool required, size_t max, struct vault_delivery *d,
-                   char name[static LIMIT_NAME])
+static int compose(struct vault *v, const char *principal, const char *need, bool required, size_t max,
+                   struct vault_delivery *d, char name[static LIMIT_NAME])
 {
     char *const names[] = {(char *)need, NULL};
     return vault_compose(v, principal, names, need ? 1 : 0, required, max, d, name);
@@ -257,7 +261,8 @@ static void test_vault_compose__delivers_granted_names(void **s)
     assert_int_equal(compose(&v, "sync", "token", true, 60000, &d, name), 0);
     assert_int_equal(d.n, 2);
     assert_string_equal(d.names[0], "alias");
-    assert_string_equal((char *)d.json.data, "{\"secrets\":{\"alias\":\"o\",\"token\":\"tok\\\"en\\\\ \\u000a\xc3\xa9\"},");
+    assert_string_equal((char *)d.json.data,
+                        "{\"secrets\":{\"alias\":\"o\",\"token\":\"tok\\\"en\\\\ \\u000a\xc3\xa9\"},");
     vault_delivery_wipe(&d);
     vault_close(&v);
 }
@@ -317,5 +322,6 @@ static void test_vault_lock__excludes(void **s)
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(L(vault_create__twice_changes_nothing), L(vault_save__files_are_private), L(vault_open__what_was_saved),
     L(vault_open__nothing_readable_on_disk), L(vault_read_key__refuses_loose_keys), L(vault_open__rollback),
-    L(vault_open__damaged), L(vault_open__odd_documents), L(vault_set_secret__immutable), L(vault_grant__one_name_one_secret),
-    L(vault_compose__delivers_granted_names), L(vault_compose__fails_closed), L(vault_compose__never_revoked_ones), L(vault_lock__excludes))
+    L(vault_open__damaged), L(vault_open__odd_documents), L(vault_set_secret__immutable),
+    L(vault_grant__one_name_one_secret), L(vault_compose__delivers_granted_names),
+    L(vault_compose__fails_closed), L(vault_compose__never_revoked_ones), L(vault_lock__excludes))

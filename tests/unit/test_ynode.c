@@ -1,5 +1,5 @@
-#include "unit.h"
 #include "str.h"
+#include "unit.h"
 #include "ynode.h"
 
 static int parse(const char *text, struct ynode **ret, char **ret_errors)

@@ -1,10 +1,13 @@
 // What the unit tests share: cmocka, a scratch directory, files.
 #pragma once
+// clang-format off
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <cmocka.h> // wants the four above it
+// clang-format on
+#include "owned.h"
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "owned.h"
 
 // A fresh directory under $TMPDIR or /tmp, mode 0755; removed by scratch_remove.
 static inline char *scratch_make(void)
