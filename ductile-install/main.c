@@ -279,6 +279,15 @@ static int apply(struct host *h, struct plan *done, bool quiet, struct refusal *
     return r;
 }
 
+static void say_next(const struct config *c, size_t changes)
+{
+    printf("%zu changes made\n", changes);
+    if (c->personal)
+        printf("next: ductile-run -c %s serve\n", c->path);
+    else
+        printf("next: systemctl enable --now %s; ductile status\n", c->name);
+}
+
 static int verb_apply(const struct opts *o)
 {
     struct host h;
@@ -308,7 +317,7 @@ static int verb_apply(const struct opts *o)
     else if (done.n == 0)
         printf("nothing to change: the host is as %s says\n", h.config->path);
     else
-        printf("%zu changes made\nnext: systemctl enable --now %s; ductile status\n", done.n, h.config->name);
+        say_next(h.config, done.n);
     plan_free(&done);
     host_close(&h);
     return r;

@@ -105,6 +105,8 @@ static int plan_users(struct host *h, struct plan *plan)
     char path[LIMIT_PATH];
     bool missing = !facts_group(&h->facts, c->operators);
 
+    if (c->personal)
+        return 0;
     snprintf(path, sizeof(path), "/etc/sysusers.d/%s.conf", c->name);
     int r = plan_file(h, plan, path, render_sysusers(c), 0644, 0);
     if (r == 0 && missing) {
@@ -180,6 +182,8 @@ static int plan_generated(struct host *h, struct plan *plan)
     size_t before;
     int r = 0;
 
+    if (c->personal) // no unit, no system users: whoever runs it starts it
+        return 0;
     if (c->resolved)
         r = plan_file(h, plan, config_lock_path(c, "accounts.lock.yaml", path), render_accounts_lock(c), 0640,
                       c->gid);
@@ -260,8 +264,13 @@ static int make_vault(struct host *h, struct refusal *refusal)
     pid_t pid = fork();
     if (pid == 0) {
         int r = vault_arena_open(h->config->vault_file, &theirs);
-        if (r == 0 && privs_become((uid_t)h->config->uid, (gid_t)h->config->gid) < 0)
-            r = refuse(&theirs, REFUSE_NEEDS_ROOT, "becoming %s", h->config->user);
+        int became =
+            r < 0 || h->config->personal ? 0 : privs_become((uid_t)h->config->uid, (gid_t)h->config->gid);
+        if (became < 0) {
+            r = refuse(&theirs, REFUSE_NEEDS_ROOT, "becoming %s, who owns the vault", h->config->user);
+            refuse_why(&theirs, "%s (%s)", strerror(-became), errno_name(-became));
+            refuse_remedy(&theirs, "run ductile-install apply as root, with CAP_SETUID and CAP_SETGID");
+        }
         if (r == 0)
             r = vault_create(h->config, &theirs);
         if (r < 0 && write(pipes[1], &theirs, sizeof(theirs)) < 0)

@@ -110,6 +110,8 @@ struct config {
     const char *bus_user; // NAME-bus; in posture unconfined the service user
     int64_t bus_uid, bus_gid, operators_gid;
     bool resolved;
+    bool personal; // unconfined, never installed: everything lies at the config's own paths and is the
+                   // caller's
 
     // owned
     struct ynode *root;
@@ -142,7 +144,7 @@ static inline void config_freep(struct config **config)
 // Fills the ids from the text of accounts.lock.yaml. -ECANCELED where an account of the config has none, or
 // where a pinned id differs.
 MUST int config_resolve(struct config *config, const char *lock_text, size_t len, struct refusal *refusal);
-// For an unconfined instance that was never installed: service and bus are whoever runs this.
+// For an unconfined instance that was never installed (`personal`): service and bus are whoever runs this.
 void config_resolve_self(struct config *config);
 // "DIR/plugins.lock" and "DIR/accounts.lock.yaml", in a buffer of LIMIT_PATH. Returns buf.
 const char *config_lock_path(const struct config *config, const char *name, char buf[static LIMIT_PATH]);

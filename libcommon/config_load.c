@@ -308,6 +308,7 @@ void config_resolve_self(struct config *c)
 {
     c->uid = c->bus_uid = (int64_t)geteuid();
     c->gid = c->bus_gid = c->operators_gid = (int64_t)getegid();
+    c->personal = geteuid() != 0;
     c->resolved = true;
 }
 

@@ -103,6 +103,14 @@ static void resolve(const struct config *c, const struct account_config *a, enum
     const char *text = "root";
     int64_t u = 0, g = 0;
 
+    if (c->personal) {
+        snprintf(name, 64, "%lld", (long long)(uid ? c->uid : c->gid));
+        if (uid)
+            *uid = c->uid;
+        if (gid)
+            *gid = c->gid;
+        return;
+    }
     switch (who) {
     case OWNER_ROOT: break;
     case OWNER_SERVICE: text = c->user, u = c->uid, g = c->gid; break;
@@ -134,7 +142,14 @@ static int add(struct layout *l, const struct config *c, enum layout_id id, cons
     expand_path(c, row->path, each, item->path);
     resolve(c, a, row->owner, item->owner, &item->uid, NULL);
     resolve(c, a, row->group, item->group, NULL, &item->gid);
+    item->personal = c->personal;
     return 0;
+}
+
+// Rows that the config's own paths place; all others are the host's.
+static bool is_own_path(const char *pattern)
+{
+    return pattern[0] == '{' && !str_starts(pattern, "{bin}") && !str_starts(pattern, "{libexec}");
 }
 
 int layout_expand(const struct config *c, struct layout *ret)
@@ -144,6 +159,8 @@ int layout_expand(const struct config *c, struct layout *ret)
 
     for (int id = 0; r == 0 && id < LAYOUT_COUNT_; id++) {
         if (table[id].presence == LAYOUT_PRESENCE_UNCONFINED && c->posture != POSTURE_UNCONFINED)
+            continue;
+        if (c->personal && !is_own_path(table[id].path))
             continue;
         bool accounts = strstr(table[id].path, "{account}"), files = strstr(table[id].path, "{file}");
         if (!accounts && !files)
@@ -187,12 +204,14 @@ static void describe_found(const struct stat *st, char out[static 128])
 }
 
 // Every directory on the way: no link (openat2 refuses those), and nobody but root or the item's own owner
-// may change what it holds. A sticky directory (/tmp) is not acceptable: somebody else may own the next
-// component.
+// may change what it holds. A sticky directory (/tmp) is not acceptable, as somebody else may own the next
+// component - but for a personal instance, where that component is its owner's.
 static enum layout_fault check_parents(int root, const struct layout_item *item, char before[static 128])
 {
     char dir[LIMIT_PATH];
     struct stat st;
+    // The component below exists, and is root's or the owner's.
+    bool below = fd_stat(root, item->path, &st) == 0 && (int64_t)st.st_uid == item->uid;
 
     snprintf(dir, sizeof(dir), "%s", item->path);
     for (char *slash = strrchr(dir, '/'); slash && slash > dir; slash = strrchr(dir, '/')) {
@@ -201,7 +220,9 @@ static enum layout_fault check_parents(int root, const struct layout_item *item,
         if (r < 0)
             return r == -ENOENT ? LAYOUT_MISSING : r == -ELOOP ? LAYOUT_PARENT : LAYOUT_UNKNOWN;
         bool own = st.st_uid == 0 || (int64_t)st.st_uid == item->uid;
-        if (!S_ISDIR(st.st_mode) || !own || (st.st_mode & 0022)) {
+        bool sticky = item->personal && below && (st.st_mode & S_ISVTX);
+        below = own;
+        if (!S_ISDIR(st.st_mode) || !own || ((st.st_mode & 0022) && !sticky)) {
             snprintf(before, 128, "%.80s is %u:%u %04o", dir, st.st_uid, st.st_gid, st.st_mode & 07777);
             return LAYOUT_PARENT;
         }

@@ -25,6 +25,7 @@ struct layout_item {
     mode_t mode;
     char owner[64], group[64]; // by name, for people
     int64_t uid, gid;          // ID_AUTO while the user does not exist yet
+    bool personal;             // config->personal: a sticky directory above it is acceptable
     const char *what;
 };
 
@@ -33,7 +34,8 @@ struct layout {
     size_t n;
 };
 
-// Every row for this config; {account} and {file} once per account and file. -ENOMEM.
+// Every row for this config; {account} and {file} once per account and file. Of a personal instance only the
+// rows at the config's own paths, all of them the caller's. -ENOMEM.
 MUST int layout_expand(const struct config *config, struct layout *ret);
 void layout_free(struct layout *layout);
 

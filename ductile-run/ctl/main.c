@@ -414,6 +414,19 @@ static int run_program(const char *program, char **argv)
     return refusal_print(&refusal, false);
 }
 
+// Where the first word stands that is no option, nor the argument of a global one; argc where there is none.
+static int first_word(int argc, char **argv)
+{
+    int i = 1;
+
+    while (i < argc && argv[i][0] == '-') {
+        bool takes = str_eq(argv[i], "-c") || str_eq(argv[i], "-i") || str_eq(argv[i], "--config") ||
+                     str_eq(argv[i], "--instance");
+        i += takes ? 2 : 1;
+    }
+    return MIN(i, argc);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -435,8 +448,13 @@ int main(int argc, char **argv)
     };
 
     log_open(program.name, false);
-    for (size_t i = 0; argc > 1 && i < ARRAY_LEN(others); i++)
-        if (str_eq(argv[1], others[i].word))
-            return run_program(others[i].program, others[i].keep ? argv : argv + 1);
+    int word = first_word(argc, argv);
+    for (size_t i = 0; word < argc && i < ARRAY_LEN(others); i++) {
+        if (!str_eq(argv[word], others[i].word))
+            continue;
+        for (int j = word; !others[i].keep && j < argc; j++)
+            argv[j] = argv[j + 1]; // the last is the NULL
+        return run_program(others[i].program, argv);
+    }
     return opt_main(&program, argc, argv);
 }

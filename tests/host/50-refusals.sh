@@ -4,6 +4,7 @@
 . "$SRC/tests/lib/lab.sh"
 lab 2 || exit 1
 SECONDS_WITHOUT_RESTART=${REFUSAL_S:-2}
+figure "each refusal watched for $SECONDS_WITHOUT_RESTART s"
 cp -a /etc/ductile "$WORK/etc"
 restore() {
     rm -rf /etc/ductile && cp -a "$WORK/etc" /etc/ductile
@@ -37,7 +38,7 @@ refusal() {
     restore; no_ledger
     bash -c "$change" || echo "# the change itself failed"
     systemctl daemon-reload
-    check "$name: refused with $id, 78, NRestarts=0 for $SECONDS_WITHOUT_RESTART s, no socket, no ledger" refused "$id" "$word"
+    check "$name: refused with $id, 78, NRestarts=0, no socket, no ledger" refused "$id" "$word"
 }
 dropin() { printf "mkdir -p /run/systemd/system/ductile.service.d; printf '[Service]\\\\n%s\\\\n' >/run/systemd/system/ductile.service.d/t.conf" "$1"; }
 config='/etc/ductile/config.yaml'

@@ -1,12 +1,6 @@
 #!/bin/bash
 # The shipped plugins' own tests, and the test server's.
-cd "$(dirname "$0")/../.." || exit 1
-export PYTHONDONTWRITEBYTECODE=1
-check() {
-    local name=$1 out
-    shift
-    if out=$("$@" 2>&1); then echo "ok - $name"; else echo "not ok - $name"; printf '%s\n' "$out" | tail -40 | sed 's/^/#   /'; fi
-}
+. "$(dirname "$0")/tap.sh"
 copied() { # the template, copied and renamed as its README says
     local dir
     dir=$(mktemp -d) && cp -R share/plugins/_template "$dir/my_plugin" && cd "$dir/my_plugin" &&

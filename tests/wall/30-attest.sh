@@ -104,7 +104,7 @@ field() { python3 -c "import json;print(json.load(open('$1'))['$2'])"; }
 for what in script module parent; do
     swap $what ours >/dev/null
     figure "swap $what after exec, locked copy: $(cat "$WORK/swap.$what.ours.json")"
-    check "$what swapped 0-30 ms after exec: no secret to changed code in $RUNS runs" test "$(field "$WORK/swap.$what.ours.json" leaks) $(($(field "$WORK/swap.$what.ours.json" swapped) * 2 >= RUNS))" = "0 1"
+    check "$what swapped 0-30 ms after exec: no secret to changed code" test "$(field "$WORK/swap.$what.ours.json" leaks) $(($(field "$WORK/swap.$what.ours.json" swapped) * 2 >= RUNS))" = "0 1"
 done
 stop_gateway
 BREAK=inplace start_gateway || exit 1

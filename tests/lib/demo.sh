@@ -1,0 +1,43 @@
+#!/bin/bash
+# make demo, as people will run it: it works, says when there is no wall, is climbed when broken, leaves nothing.
+. "$(dirname "$0")/tap.sh"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+traces() { # what a demo could leave on this host
+    pgrep -fa 'bin/ductile-(run|gate)|ductile/ductile-bus|bin/ductile-bus' | grep -v defunct
+    pgrep -fa 'lib/forge.py|src/forge.py|share/demo|src/demo/'
+    ls -d /etc/ductile /var/lib/ductile /opt/ductile /run/ductile "${TMPDIR:-/tmp}"/ductile-demo.* /home/demo 2>/dev/null
+    grep -E ' /mnt/(nest|layers|src) ' /proc/mounts
+    getent passwd ductile demo
+    find /sys/fs/cgroup -maxdepth 6 -name 'nest.*' 2>/dev/null
+}
+before=$(traces)
+left() { diff <(printf '%s\n' "$before") <(traces | grep . || echo); }
+began=$SECONDS
+walled() { share/demo/demo >"$log" 2>&1 || { tail -40 "$log"; return 1; }; }
+check "as root: the journey passes behind the wall" walled
+figure "demo: $((SECONDS - began)) s"
+matrix() { [ "$(grep -cE '^(secret-zero|vault|ledger|config|become-root|userns-clone3) .*denied E[A-Z]+ \| twin opens' "$log")" = 6 ] && ! grep -q ALLOWED "$log"; }
+check "the matrix shows each denial with its control beside it" matrix
+journey() { grep -q 'confined account "github-sync".*caps eff=0' "$log" && grep -q 'credentialed account "demo"' "$log" && grep -q '"octo/gamma"' "$log" && grep -q '^secret zero .* made by ductile' "$log"; }
+check "it shows the hop between the tiers, the pushed index, and what was touched" journey
+check "in less than 60 s" test $((SECONDS - began)) -lt 60
+check "and leaves nothing behind" left
+broken() { DEMO_BREAK=keepcaps share/demo/demo >"$log" 2>&1; [ $? = 1 ] && grep -qE '^become-bus .*ALLOWED' "$log" && grep -q 'THE WALL WAS CLIMBED' "$log"; }
+check "control: a drop that keeps the capabilities is climbed, says ALLOWED, exits 1" broken
+as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp share/demo/demo >"$log" 2>&1; }
+loud() { as_nobody && grep -q 'NO WALL IN THIS DEMO' "$log" && grep -q 'not root' "$log" && grep -qE '^secret-zero .*ALLOWED' "$log"; }
+check "without root: unconfined, said loudly, and secret zero is open" loud
+no_namespaces() { setpriv --bounding-set=-sys_admin share/demo/demo >"$log" 2>&1 && grep -q 'namespaces are not to be had here' "$log" && ! grep -q ' uid 0 ' "$log"; }
+check "root without the right to namespaces: the same, and nothing runs as root" no_namespaces
+check "and leaves nothing behind either" left
+interrupted() {
+    local at
+    for at in 0.1 0.3 0.5 0.7 0.9; do
+        timeout -s INT $at share/demo/demo >/dev/null 2>&1
+        timeout -s INT $at setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp share/demo/demo >/dev/null 2>&1
+    done
+    sleep 0.3
+    left
+}
+check "interrupted at five moments, it leaves nothing behind" interrupted
