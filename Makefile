@@ -1,6 +1,7 @@
 # One non-recursive Makefile. `make help` lists the targets people type.
-# Three flavours of every object, each in its own folder under build/:
+# Four flavours of every object, each in its own folder under build/:
 #   rel     what is installed
+#   clang   the same by the other compiler, for `make lint`
 #   san     AddressSanitizer + UndefinedBehaviorSanitizer, for `make check`
 #   broken  the wall with removable layers (DUCTILE_BREAK=...); never installed.
 #           It is the negative control: a test that passes against it proves nothing.
@@ -29,8 +30,14 @@ DEFS := -D_GNU_SOURCE -DDUCTILE_VERSION='"$(VERSION)"' -DDUCTILE_BINDIR='"$(BIND
         -DDUCTILE_LIBEXECDIR='"$(LIBEXECDIR)"' -DDUCTILE_DATADIR='"$(DATADIR)"'
 BASE := -std=c17 -g $(WARN) $(DEFS) -Ilibcommon -MMD -MP
 
+CC_rel        = $(CC)
 CFLAGS_rel    := -O2 $(HARD)
 LDFLAGS_rel   := $(LDHARD)
+CC_clang      = $(CLANG)
+CFLAGS_clang  := -O2 $(HARD)
+LDFLAGS_clang := $(LDHARD)
+CC_san        = $(CC)
+CC_broken     = $(CC)
 CFLAGS_san    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DDUCTILE_SAN
 LDFLAGS_san   := -fsanitize=address,undefined
 CFLAGS_broken := -O2 $(HARD) -DDUCTILE_BREAKABLE
@@ -49,14 +56,14 @@ SRC_ductile-bus     := $(wildcard ductile-run/bus/*.c)
 SRC_ductile-vault   := $(wildcard ductile-vault/*.c)
 # Least linkage: the warden links no SQL, no HTTP, no event loop (1-house).
 LIBS_ductile         := -lyaml -ljansson
-LIBS_ductile-install := -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3
-LIBS_ductile-gate    := -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3
-LIBS_ductile-run     := -lyaml -ljansson -lcap -lsodium
-LIBS_ductile-bus     := -lyaml -ljansson -lcap -lsodium -lsqlite3 -lev -lmicrohttpd
-LIBS_ductile-vault   := -lyaml -ljansson -lcap -lsodium -lsqlite3
+LIBS_ductile-install := -lyaml -ljansson -lacl -lsodium -lsqlite3
+LIBS_ductile-gate    := -lyaml -ljansson -lacl -lsodium -lsqlite3
+LIBS_ductile-run     := -lyaml -ljansson -lsodium
+LIBS_ductile-bus     := -lyaml -ljansson -lsodium -lsqlite3 -lev -lmicrohttpd
+LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
 
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
-LIBS_unit := -lcmocka -lyaml -ljansson -lacl -lcap -lsodium -lsqlite3 -lev
+LIBS_unit := -lcmocka -lyaml -ljansson -lacl -lsodium -lsqlite3 -lev
 
 # ---- rules, once per flavour ------------------------------------------------
 
@@ -64,7 +71,7 @@ define flavour
 build/$(1)/%.o: %.c config.mk Makefile
 	$(say) CC '$(1) $$<'
 	@mkdir -p $$(@D)
-	$(Q)$(CC) $(BASE) $(CFLAGS_$(1)) $(CPPFLAGS) $(CFLAGS) -c -o $$@ $$<
+	$(Q)$(CC_$(1)) $(BASE) $(CFLAGS_$(1)) $(CPPFLAGS) $(CFLAGS) -c -o $$@ $$<
 
 build/$(1)/libcommon.a: $(LIB_SRC:%.c=build/$(1)/%.o)
 	$(say) AR '$$@'
@@ -79,7 +86,7 @@ define program
 build/$(1)/bin/$(2): $(SRC_$(2):%.c=build/$(1)/%.o) build/$(1)/libcommon.a
 	$(say) LD '$$@'
 	@mkdir -p $$(@D)
-	$(Q)$(CC) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(2))
+	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(2))
 
 endef
 
@@ -88,11 +95,12 @@ define unit
 build/$(1)/unit/$(2): build/$(1)/tests/unit/$(2).o $$(addprefix build/$(1)/,$$(patsubst %.c,%.o,$(shell sed -n '1,5s,^// needs: ,,p' tests/unit/$(2).c))) build/$(1)/libcommon.a
 	$(say) LD '$$@'
 	@mkdir -p $$(@D)
-	$(Q)$(CC) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_unit)
+	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_unit)
 
 endef
 
 $(eval $(call flavour,rel))
+$(eval $(call flavour,clang))
 $(eval $(call flavour,san))
 $(eval $(call flavour,broken))
 
@@ -154,9 +162,9 @@ share/doc/reference.md: build/reference
 # ---- dependencies -----------------------------------------------------------
 # Debian 12. As root: installs what is missing and keeps the list of it in .deps-added. Otherwise: prints the line to run.
 
-DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libcap-dev libsodium-dev libsqlite3-dev libjansson-dev \
+DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libsodium-dev libsqlite3-dev libjansson-dev \
         libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 systemd \
-        systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc valgrind
+        systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc
 
 .PHONY: deps
 deps:
@@ -207,7 +215,8 @@ demo: deps
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 SHELL_FILES := $(shell git ls-files 2>/dev/null | xargs grep -lE '^\#!/bin/(ba)?sh' 2>/dev/null)
 
-.PHONY: lint
+.PHONY: lint clang-programs
+clang-programs: $(PROGRAMS:%=build/clang/bin/%) $(UNIT_SRC:tests/unit/%.c=build/clang/unit/%)
 lint: deps
 	$(Q)tests/lint/run
 

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -38,7 +39,7 @@ static int result(long r)
 
 static int open_path(const char *path, int flags)
 {
-    OWNED(fd_closep) int fd = open(path, flags | O_CLOEXEC, 0600);
+    OWNED(fd_closep) int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600);
 
     return result(fd);
 }
@@ -63,11 +64,23 @@ static int control_dir(void)
     return open_path("/", O_RDONLY | O_DIRECTORY);
 }
 
+// A name that nobody can have taken beforehand: /tmp is everybody's.
+static int fresh_path(const char *dir, char *path, size_t size)
+{
+    uint64_t n;
+
+    if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+        return err_last();
+    snprintf(path, size, "%s/.ductile-probe-%016llx", dir, (unsigned long long)n);
+    return 0;
+}
+
 static int write_file(const struct attempt_target *t)
 {
     char path[LIMIT_PATH + 64];
 
-    snprintf(path, sizeof(path), "%s/.ductile-probe-%d", t->path, getpid());
+    if (fresh_path(t->path, path, sizeof(path)) < 0)
+        return err_last();
     int r = open_path(path, O_WRONLY | O_CREAT | O_EXCL);
     return r < 0 ? r : result(unlink(path));
 }
@@ -100,10 +113,12 @@ static int control_socket(void)
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     OWNED(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/.ductile-probe-%d", getpid());
-    int r = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0
-                ? err_last()
-                : dial(addr.sun_path);
+    int r = fresh_path("/tmp", addr.sun_path, sizeof(addr.sun_path));
+    if (r < 0)
+        return r;
+    r = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1) < 0
+            ? err_last()
+            : dial(addr.sun_path);
     unlink(addr.sun_path);
     return r;
 }
@@ -127,11 +142,6 @@ static int take_group(const struct attempt_target *t)
     gid_t gid = t->id;
 
     return result(setgroups(1, &gid));
-}
-
-static int control_groups(void)
-{
-    return result(getgroups(0, NULL));
 }
 
 static int set_caps(uint32_t low, uint32_t high)
@@ -349,12 +359,12 @@ const struct attempt attempt_open_file = {open_file, control_file, {EACCES, EPER
 const struct attempt attempt_list_dir = {list_dir, control_dir, {EACCES, EPERM}};
 const struct attempt attempt_connect_socket = {connect_socket, control_socket, {EACCES, EPERM}};
 const struct attempt attempt_become = {become, control_become, {EPERM}};
-const struct attempt attempt_take_group = {take_group, control_groups, {EPERM}};
+const struct attempt attempt_take_group = {take_group, NULL, {EPERM}};
 const struct attempt attempt_raise_caps = {raise_caps, control_caps, {EPERM}};
-const struct attempt attempt_no_new_privs = {no_new_privs, nothing, {EPERM}};
+const struct attempt attempt_no_new_privs = {no_new_privs, NULL, {EPERM}};
 const struct attempt attempt_userns_clone = {userns_clone, control_clone, {EPERM, ENOSYS}};
 const struct attempt attempt_userns_unshare = {userns_unshare, control_unshare, {EPERM, ENOSYS}};
-const struct attempt attempt_userns_clone3 = {userns_clone3, control_clone, {EPERM, ENOSYS}};
+const struct attempt attempt_userns_clone3 = {userns_clone3, NULL, {EPERM, ENOSYS}};
 const struct attempt attempt_trace = {trace, control_trace, {EPERM, EACCES}};
 const struct attempt attempt_read_memory = {read_memory, control_memory, {EPERM, EACCES}};
 const struct attempt attempt_get_fd = {get_fd, control_fd, {EPERM, EACCES}};

@@ -40,7 +40,10 @@ struct attempt_target {
 
 struct attempt {
     int (*run)(const struct attempt_target *target); // 0: it worked; -errno: it did not
-    int (*control)(void);                            // the same on a harmless twin; 0: it works here at all
+    // The same on a harmless twin; 0: it works here at all. NULL: there is none behind the filter (every
+    // setgroups, every clone3), and the matrix says so; tests/wall shows on the build without the layer that
+    // the attempt bites.
+    int (*control)(void);
     int denials[4]; // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
 };
 

@@ -144,7 +144,8 @@ static void check_home_creds(struct gate *g, const struct account_config *a)
     for (size_t i = 0; i < ARRAY_LEN(creds); i++) {
         char path[LIMIT_PATH];
         snprintf(path, sizeof(path), "%.900s/%s", a->home, creds[i]);
-        OWNED(fd_closep) int fd = fd_open(g->root, path, O_RDONLY, 0);
+        OWNED(fd_closep)
+        int fd = fd_open(g->root, path, O_RDONLY | O_NONBLOCK, 0); // a FIFO must not hold the boot
         if (fd >= 0)
             gate_note(g, CHECK_HOME_CREDS, VERDICT_REFUSE, path, "uid %u opened it", geteuid());
         else if (fd != -ENOENT)

@@ -37,7 +37,8 @@ struct probe_result {
     unsigned identity;
     enum cell cell;
     int error;    // errno of the attempt
-    bool control; // the harmless twin succeeded
+    bool twin;    // there is a harmless twin
+    bool control; // on which the same succeeded; true where there is none
     char target[160];
 };
 

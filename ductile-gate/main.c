@@ -151,7 +151,7 @@ static const struct opt_verb verbs[] = {
      .summary = "try to climb the wall, all of it, and print the matrix",
      .detail =
          "For each account: drop as the warden does, then attempt everything in probes.def. A cell is denied only "
-         "with the right errno and a twin on which the same attempt succeeded.",
+         "with the right errno and a twin on which the same attempt succeeded (\"no twin\": there can be none behind the filter).",
      .example = "ductile-gate prove",
      .exits = "1 77",
      .run = verb_prove},

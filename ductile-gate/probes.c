@@ -154,7 +154,8 @@ static void one(struct trial *t, unsigned probe, const struct attempt_target *ta
     pid_t pid = fork();
     if (pid == 0) {
         alarm(4); // a probe that hangs proves nothing, and holds up nothing
-        r.control = row->attempt->control() == 0;
+        r.twin = row->attempt->control != NULL;
+        r.control = !r.twin || row->attempt->control() == 0;
         int e = row->attempt->run(target);
         r.error = -e;
         r.cell = e == 0 ? CELL_ALLOWED : attempt_is_denial(row->attempt, -e) ? CELL_DENIED : CELL_UNPROVEN;

@@ -59,7 +59,10 @@ static void cell_text(const struct probe_result *r, bool must, char out[static 4
     else if (must)
         snprintf(out, 40, "BROKEN %s", errno_name(r->error));
     else if (r->cell == CELL_DENIED)
-        snprintf(out, 40, "denied %s%s", errno_name(r->error), r->control ? " | twin opens" : " | TWIN TOO");
+        snprintf(out, 40, "denied %s%s", errno_name(r->error),
+                 !r->twin     ? " | no twin"
+                 : r->control ? " | twin opens"
+                              : " | TWIN TOO");
     else
         snprintf(out, 40, "unproven %s", r->error ? errno_name(r->error) : "");
 }

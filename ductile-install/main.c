@@ -23,7 +23,7 @@ int host_open(const struct opts *o, bool need_root, struct host *ret, struct ref
         return refuse_remedy(refusal, "--root DIR");
     }
     *ret = h;
-    int r = config_load(h.root, o->value[OPT_CONFIG], o->value[OPT_INSTANCE], &ret->config, refusal);
+    int r = config_read(h.root, o->value[OPT_CONFIG], o->value[OPT_INSTANCE], &ret->config, refusal);
     if (r < 0)
         return r;
     // An unconfined instance of one's own, with paths of one's own, needs no root.
@@ -65,7 +65,10 @@ static int ask_posture(const struct opts *o, enum posture *ret, struct refusal *
         *ret = (enum posture)p;
         return 0;
     }
-    refuse(refusal, REFUSE_CONFIRM, "init without a posture");
+    if (opt_given(o, OPT_POSTURE))
+        refuse(refusal, REFUSE_USAGE, "init --posture %s", o->value[OPT_POSTURE]);
+    else
+        refuse(refusal, REFUSE_CONFIRM, "init without a posture");
     refuse_why(refusal,
                "unconfined: plugins run as the service, nothing is walled off; full-privsep: every plugin is "
                "walled off; hybrid: most are, and a few vouched-for ones act as you");
@@ -144,6 +147,11 @@ static int init(const struct opts *o, struct refusal *refusal)
     }
     if (!str_is_instance(instance))
         return opt_usage(o, "\"%s\" cannot be an instance's name", instance);
+    if (root < 0) {
+        refuse(refusal, REFUSE_IO, "the system image %s", o->value[OPT_ROOT]);
+        refuse_why(refusal, "%s (%s)", strerror(-root), errno_name(-root));
+        return refuse_remedy(refusal, "--root DIR, a directory that is there");
+    }
     int r = ask_posture(o, &posture, refusal);
     if (r == 0 && facts_read(root, false, &facts) < 0)
         facts = (struct facts){0};
@@ -157,6 +165,11 @@ static int init(const struct opts *o, struct refusal *refusal)
         r = text ? write_config(o, root, path, text, refusal) : -ENOMEM;
     }
     facts_free(&facts);
+    if (r < 0 && r != -ECANCELED) {
+        refuse(refusal, REFUSE_IO, "writing %s", path);
+        refuse_why(refusal, "%s", strerror(-r));
+        refuse_remedy(refusal, "free some memory, then again");
+    }
     if (r == 0 && !opt_given(o, OPT_DRY_RUN)) {
         if (opt_given(o, OPT_JSON))
             printf("{\"config\":\"%s\",\"posture\":\"%s\"}\n", path, posture_name(posture));
@@ -254,7 +267,7 @@ static int execute_all(struct host *h, struct plan *plan, struct plan *done, boo
 // makes possible (a mode of something that was just written) shows only in the second look.
 static int apply(struct host *h, struct plan *done, bool quiet, struct refusal *refusal)
 {
-    struct plan plan;
+    struct plan plan = {0};
     int r = plan_build(h, true, &plan, refusal);
 
     if (r == 0)

@@ -8,6 +8,7 @@
 #include "str.h"
 #include "vault_cli.h"
 #include <fcntl.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,13 +19,23 @@
 __attribute__((format(printf, 2, 3))) static void say(const struct session *s, const char *format, ...)
 {
     va_list ap;
+    char text[2048];
+    struct strbuf sb = {0};
 
     va_start(ap, format);
-    if (!opt_given(s->opts, OPT_JSON)) {
-        vprintf(format, ap);
-        putchar('\n');
-    }
+    vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
+    if (!opt_given(s->opts, OPT_JSON)) {
+        puts(text);
+        return;
+    }
+    sb_adds(&sb, "{\"subject\":");
+    sb_add_json(&sb, s->subject);
+    sb_adds(&sb, ",\"effect\":");
+    sb_add_json(&sb, text);
+    sb_addc(&sb, '}');
+    OWNED(freep) char *json = sb_finish(&sb);
+    puts(json ? json : "{}");
 }
 
 static int name_refused(struct session *s, const char *what, const char *name, const char *rule)
@@ -72,7 +83,7 @@ static int init_vault(struct session *s)
 static int verb_init(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s);
+    int r = session_begin(o, &s, "vault");
 
     return session_end(&s, r < 0 ? r : init_vault(&s));
 }
@@ -125,7 +136,7 @@ static void status_text(const struct session *s)
 static int verb_status(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s);
+    int r = session_begin(o, &s, NULL);
 
     if (r == 0)
         r = session_open(&s, false);
@@ -157,7 +168,6 @@ static int add_principal(struct session *s, const char *name, const char *kind_n
         refuse_remedy(&s->refusal, "ductile-vault status");
         refuse_why(&s->refusal, r == -EEXIST ? "it exists (revoked ones keep their name)"
                                              : "the vault holds as many as it may");
-        session_denied(s, name);
         return -ECANCELED;
     }
     snprintf(detail, sizeof(detail), "{\"kind\":\"%s\"}", kind_name);
@@ -170,7 +180,7 @@ static int add_principal(struct session *s, const char *name, const char *kind_n
 static int verb_principal_add(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s);
+    int r = session_begin(o, &s, o->args[0]);
 
     if (r == 0)
         r = add_principal(&s, o->args[0], opt_given(o, OPT_KIND) ? o->value[OPT_KIND] : "plugin");
@@ -187,9 +197,17 @@ static int value_refused(struct session *s, const char *name, const char *why, c
     return -ECANCELED;
 }
 
-// Standard input; from a terminal with a prompt and no echo.
+static void ignore_signal(int number)
+{
+    (void)number; // it only ends the read
+}
+
+// Standard input; from a terminal with a prompt and no echo. Ctrl-C ends the read, so that the echo comes
+// back.
 static int read_value(int fd, const char *name, struct secret *ret)
 {
+    const struct sigaction end = {.sa_handler = ignore_signal};
+    struct sigaction before;
     struct termios old, quiet;
     bool terminal = isatty(fd) && tcgetattr(fd, &old) == 0;
     int r;
@@ -199,11 +217,13 @@ static int read_value(int fd, const char *name, struct secret *ret)
     quiet = old;
     quiet.c_lflag &= (tcflag_t)~ECHO;
     fprintf(stderr, "value of %s (not shown; end with Enter): ", name);
+    sigaction(SIGINT, &end, &before);
     tcsetattr(fd, TCSAFLUSH, &quiet);
     struct secret line;
     r = secret_new(LIMIT_SECRET_VALUE + 1, &line);
     ssize_t n = r < 0 ? -1 : read(fd, line.data, LIMIT_SECRET_VALUE + 1);
     tcsetattr(fd, TCSAFLUSH, &old);
+    sigaction(SIGINT, &before, NULL);
     fputc('\n', stderr);
     if (r == 0)
         r = n < 0 ? err_last() : secret_copy(line.data, (size_t)n, ret);
@@ -274,8 +294,6 @@ static int set_secret(struct session *s, const char *name, int fd)
         else if (r < 0)
             r = value_refused(s, name, r == -EKEYREVOKED ? "it was revoked, for good" : strerror(-r),
                               "choose another name");
-        if (r < 0)
-            session_denied(s, name);
     }
     secret_wipe(&value);
     if (r < 0)
@@ -292,9 +310,13 @@ static int verb_secret_set(const struct opts *o)
     struct session s;
     int fd = open_value(o);
 
-    if (fd < 0)
-        return opt_usage(o, "%s: %s", o->value[OPT_FROM_FILE], strerror(-fd));
-    int r = session_begin(o, &s);
+    if (fd < 0) {
+        refuse(&s.refusal, REFUSE_VAULT_SOURCE, "reading the value from %s", o->value[OPT_FROM_FILE]);
+        refuse_why(&s.refusal, "%s (%s)", strerror(-fd), errno_name(-fd));
+        refuse_remedy(&s.refusal, "give a file that is there, or pipe the value into standard input");
+        return refusal_print(&s.refusal, opt_given(o, OPT_JSON));
+    }
+    int r = session_begin(o, &s, o->args[0]);
     return session_end(&s, r < 0 ? r : set_secret(&s, o->args[0], fd));
 }
 
@@ -350,7 +372,6 @@ static int grant(struct session *s, const char *secret, const char *principal, c
         refuse(&s->refusal, REFUSE_VAULT_UNKNOWN, "granting \"%s\"", secret);
         refuse_why(&s->refusal, "there is no such secret");
         refuse_remedy(&s->refusal, "ductile-vault secret set %s", secret);
-        session_denied(s, secret);
         return -ECANCELED;
     }
     r = ensure_principal(s, principal);
@@ -369,7 +390,6 @@ static int grant(struct session *s, const char *secret, const char *principal, c
                                            : strerror(-r));
             refuse_remedy(&s->refusal, "ductile-vault grant %s %s --as ANOTHER_NAME", secret, principal);
         }
-        session_denied(s, secret);
         return -ECANCELED;
     }
     snprintf(detail, sizeof(detail), "{\"principal\":\"%s\",\"as\":\"%s\"}", principal, as);
@@ -382,7 +402,7 @@ static int grant(struct session *s, const char *secret, const char *principal, c
 static int verb_grant(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s);
+    int r = session_begin(o, &s, o->args[0]);
     const char *as = opt_given(o, OPT_AS) ? o->value[OPT_AS] : o->args[0];
 
     if (r == 0 && !str_is_instance(o->args[1]))

@@ -91,9 +91,9 @@ static int become_owner(struct session *s)
     return refuse_remedy(&s->refusal, "sudo %s ...", s->opts->program->name);
 }
 
-int session_begin(const struct opts *opts, struct session *s)
+int session_begin(const struct opts *opts, struct session *s, const char *subject)
 {
-    *s = (struct session){.opts = opts, .lock_fd = -1, .scribe_fd = -1};
+    *s = (struct session){.opts = opts, .subject = subject, .lock_fd = -1, .scribe_fd = -1};
     OWNED(fd_closep) int root = fd_open_root(NULL);
     int r = config_load(root, opts->value[OPT_CONFIG], opts->value[OPT_INSTANCE], &s->config, &s->refusal);
 
@@ -136,7 +136,7 @@ int session_save(struct session *s, enum audit_kind kind, const char *subject, c
     return r;
 }
 
-void session_denied(struct session *s, const char *subject)
+static void note_denied(struct session *s)
 {
     char detail[1024];
     struct strbuf sb = {0};
@@ -146,11 +146,13 @@ void session_denied(struct session *s, const char *subject)
     sb_addc(&sb, '}');
     OWNED(freep) char *text = sb_finish(&sb);
     snprintf(detail, sizeof(detail), "%s", text && strlen(text) < sizeof(detail) ? text : "{}");
-    tell_scribe(s, AUDIT_VAULT_DENIED, subject, detail);
+    tell_scribe(s, AUDIT_VAULT_DENIED, s->subject, detail);
 }
 
 int session_end(struct session *s, int r)
 {
+    if (r < 0 && s->subject && s->scribe_fd >= 0)
+        note_denied(s);
     int code = r < 0 ? refusal_print(&s->refusal, opt_given(s->opts, OPT_JSON)) : r;
 
     if (s->open)

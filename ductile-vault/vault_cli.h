@@ -6,6 +6,7 @@
 
 struct session {
     const struct opts *opts;
+    const char *subject; // what a changing verb is about; NULL: it changes nothing
     struct config *config;
     struct vault vault;
     bool open; // the vault is
@@ -18,12 +19,11 @@ struct session {
 
 // Loads the config, opens the locked arena, starts the scribe (a child that is the ledger's owner) and
 // becomes the service user, as whom everything after this happens. -ECANCELED.
-MUST int session_begin(const struct opts *opts, struct session *s);
+MUST int session_begin(const struct opts *opts, struct session *s, const char *subject);
 // Opens the vault, exclusively where it will be changed.
 MUST int session_open(struct session *s, bool change);
 // Saves a changed vault and writes the fact. -ECANCELED.
 MUST int session_save(struct session *s, enum audit_kind kind, const char *subject, const char *detail);
-// A fact about a change that was refused.
-void session_denied(struct session *s, const char *subject);
-// Ends; prints the refusal if r < 0. Returns the exit code.
+// Ends; prints the refusal if r < 0 and, where something was to be changed, writes it down. Returns the exit
+// code.
 int session_end(struct session *s, int r);

@@ -127,8 +127,11 @@ struct config_file {
     size_t len;
 };
 
-// Reads path and its includes below root, parses, validates, and resolves ids from accounts.lock.yaml where
-// that exists. path NULL: /etc/INSTANCE/config.yaml. 0, or -ECANCELED with every error in refusal->why.
+// Reads path and its includes below root, parses and validates. path NULL: /etc/INSTANCE/config.yaml. 0, or
+// -ECANCELED with every error in refusal->why. For ductile-install, which takes ids from passwd and group.
+MUST int config_read(int root, const char *path, const char *instance, struct config **ret,
+                     struct refusal *refusal);
+// The same, and resolves ids from accounts.lock.yaml where that exists. -ECANCELED also where it does not fit.
 MUST int config_load(int root, const char *path, const char *instance, struct config **ret,
                      struct refusal *refusal);
 // The same from texts that are already in memory (the bus gets them so). Takes the files over, also when it

@@ -131,7 +131,8 @@ static int load_file(struct loading *l, const char *path)
     }
     int r = fd_read_file(l->root, path, LIMIT_CONFIG_FILE, &text, &len);
     if (r != 0) {
-        refuse(l->refusal, REFUSE_CONFIG, "the config %s cannot be read", path);
+        refuse(l->refusal, r == -EACCES || r == -EPERM ? REFUSE_CONFIG_DENIED : REFUSE_CONFIG,
+               "the config %s cannot be read", path);
         refuse_why(l->refusal, "%s (%s)%s", strerror(-r), errno_name(-r),
                    r == -ELOOP ? ": a component of the path is a symbolic link" : "");
         return refuse_remedy(l->refusal, "%s",
@@ -203,15 +204,12 @@ static int load_includes(struct loading *l)
     return r;
 }
 
-int config_load(int root, const char *path, const char *instance, struct config **ret,
+int config_read(int root, const char *path, const char *instance, struct config **ret,
                 struct refusal *refusal)
 {
     struct loading l = {.root = root, .refusal = refusal};
     char buf[LIMIT_PATH];
-    OWNED(config_freep) struct config *c = NULL;
-    OWNED(freep) char *lock = NULL;
     OWNED(freep) char *absolute = NULL;
-    size_t len;
 
     if (path && path[0] != '/' && (absolute = realpath(path, NULL)))
         path = absolute;
@@ -226,7 +224,18 @@ int config_load(int root, const char *path, const char *instance, struct config 
         files_free(l.files, l.n);
         return r;
     }
-    r = config_parse(l.files, l.n, &c, refusal);
+    return config_parse(l.files, l.n, ret, refusal);
+}
+
+int config_load(int root, const char *path, const char *instance, struct config **ret,
+                struct refusal *refusal)
+{
+    char buf[LIMIT_PATH];
+    OWNED(config_freep) struct config *c = NULL;
+    OWNED(freep) char *lock = NULL;
+    size_t len;
+    int r = config_read(root, path, instance, &c, refusal);
+
     if (r < 0 || !c)
         return r;
     r = fd_read_file(root, config_lock_path(c, "accounts.lock.yaml", buf), LIMIT_CONFIG_FILE, &lock, &len);

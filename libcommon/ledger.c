@@ -23,15 +23,16 @@ int64_t ledger_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static int fail(struct ledger *l, const char *what)
+// People are told what SQLite says, not the statement: the statement is ours, and in the source.
+static int fail(struct ledger *l)
 {
-    snprintf(l->error, sizeof(l->error), "%s: %s", what, l->db ? sqlite3_errmsg(l->db) : "out of memory");
+    snprintf(l->error, sizeof(l->error), "%s", l->db ? sqlite3_errmsg(l->db) : "out of memory");
     return l->db && sqlite3_errcode(l->db) == SQLITE_BUSY ? -EBUSY : -EIO;
 }
 
 static int exec(struct ledger *l, const char *sql)
 {
-    return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(l, sql);
+    return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(l);
 }
 
 int ledger_begin(struct ledger *l)
@@ -68,7 +69,7 @@ static int bind(struct ledger *l, sqlite3_stmt *s, const char *types, va_list ap
             r = sqlite3_bind_blob(s, i, data, va_arg(ap, int), SQLITE_TRANSIENT);
         }
         if (r != SQLITE_OK)
-            return fail(l, "bind");
+            return fail(l);
     }
     return 0;
 }
@@ -78,7 +79,7 @@ static sqlite3_stmt *prepare(struct ledger *l, const char *sql, const char *type
     sqlite3_stmt *s = NULL;
 
     if (sqlite3_prepare_v2(l->db, sql, -1, &s, NULL) != SQLITE_OK || bind(l, s, types, ap) < 0) {
-        fail(l, sql);
+        fail(l);
         sqlite3_finalize(s);
         return NULL;
     }
@@ -108,7 +109,7 @@ int ledger_run(struct ledger *l, int64_t *ret_id, const char *sql, const char *t
     while ((step = sqlite3_step(s)) == SQLITE_ROW)
         ;
     if (step != SQLITE_DONE)
-        r = fail(l, sql);
+        r = fail(l);
     sqlite3_finalize(s);
     if (r == 0 && ret_id)
         *ret_id = sqlite3_last_insert_rowid(l->db);
@@ -177,7 +178,7 @@ int ledger_open(const char *path, bool create, struct ledger *ret)
         umask(old);
         return -ENOENT;
     }
-    int r = sqlite3_open_v2(path, &l.db, flags, NULL) == SQLITE_OK ? 0 : fail(&l, path);
+    int r = sqlite3_open_v2(path, &l.db, flags, NULL) == SQLITE_OK ? 0 : fail(&l);
     if (r == 0) {
         // Temporary files stay beside the ledger: under Landlock there is no other place.
         snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
@@ -324,7 +325,7 @@ int ledger_verify(struct ledger *l, int64_t *ret_n)
         }
     }
     if (r == 0 && step != SQLITE_DONE)
-        r = fail(l, "audit");
+        r = fail(l);
     sqlite3_finalize(s);
     *ret_n = n;
     return r;
@@ -332,6 +333,7 @@ int ledger_verify(struct ledger *l, int64_t *ret_n)
 
 // ---- for those who are not the owner ------------------------------------------------------------
 
+// An exit code: 0, an errno, or 255 where there is no ledger.
 static int child(const struct config *config, bool create, int (*fn)(struct ledger *, void *), void *arg)
 {
     struct ledger l;
@@ -340,8 +342,8 @@ static int child(const struct config *config, bool create, int (*fn)(struct ledg
 
     if (r == 0)
         r = ledger_open(config->state_path, create, &l);
-    if (r == -ENOENT)
-        return 1;
+    if (r == -ENOENT && !create)
+        return 255;
     if (r == 0) {
         r = fn(&l, arg);
         ledger_close(&l);
@@ -356,10 +358,8 @@ int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct l
 
     if (pid < 0)
         return err_last();
-    if (pid == 0) {
-        int r = child(config, create, fn, arg);
-        _exit(r == 1 ? 255 : r); // 255: there is no ledger
-    }
+    if (pid == 0)
+        _exit(child(config, create, fn, arg));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return err_last();

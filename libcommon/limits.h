@@ -6,7 +6,6 @@ enum {
     LIMIT_NAME = 64,               // bytes of any name (plugin, account, command, secret), NUL included
     LIMIT_PATH = 1024,             // bytes of a path we store or send, NUL included
     LIMIT_ACCOUNTS = 256,          // the warden's seccomp filter must hold every id (BPF_MAXINSNS 4096)
-    LIMIT_PLUGINS = 4096,          //
     LIMIT_WORKERS = 1024,          // service.max_workers
     LIMIT_CONFIG_FILE = 1 << 20,   // bytes of one YAML file
     LIMIT_CONFIG_FILES = 64,       // files of one config, includes counted
@@ -33,6 +32,5 @@ enum {
     TIME_EXEC_MS = 5000,        // a child that has not exec'd by then is killed
     TIME_AUDIT_MS = 5000,       // the bus commits a delivery within this, or the spawn is refused
     TIME_ATTEST_MS = 30000,     // a re-hash that takes longer is "cannot check"
-    TIME_HELPER_MS = 2000,      // a signal helper that takes longer is killed
     TIME_STOP_MARGIN_MS = 15000 // TimeoutStopSec = drain + this
 };

@@ -215,6 +215,26 @@ static const char *nearest_verb(const struct opt_program *program, const char *w
     return best;
 }
 
+// The verbs that begin with this word (`job`): on standard output for --help, their last words in buf. How
+// many.
+static size_t list_family(const struct opts *opts, char *buf, size_t size)
+{
+    const struct opt_program *p = opts->program;
+    size_t len = strlen(opts->args[0]), n = 0, used = 0;
+
+    for (size_t i = 0; opts->n_args == 1 && i < p->n_verbs; i++) {
+        const struct opt_verb *v = &p->verbs[i];
+        if (strncmp(v->name, opts->args[0], len) != 0 || v->name[len] != ' ')
+            continue;
+        if (opt_given(opts, OPT_HELP))
+            printf("%s  %-24s %s\n", n ? "" : "Verbs:\n", v->name, v->summary);
+        if (used < size)
+            used += (size_t)snprintf(buf + used, size - used, "%s%s", n ? ", " : "", v->name + len + 1);
+        n++;
+    }
+    return n;
+}
+
 static int unknown_verb(const struct opts *opts)
 {
     const char *second = opts->n_args > 1 ? opts->args[1] : "";
@@ -290,6 +310,10 @@ int opt_main(const struct opt_program *program, int argc, char **argv)
         help_program(program);
         return opt_given(&o, OPT_HELP) ? EXITCODE_OK : EXITCODE_USAGE;
     }
+    char family[256] = "";
+    if (!o.verb && list_family(&o, family, sizeof(family)) > 0)
+        return opt_given(&o, OPT_HELP) ? EXITCODE_OK
+                                       : opt_usage(&o, "\"%s\" takes one of: %s", o.args[0], family);
     if (!o.verb)
         return unknown_verb(&o);
     if (opt_given(&o, OPT_HELP)) {

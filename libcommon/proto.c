@@ -97,7 +97,10 @@ static bool terminated(const char *s, size_t size)
 static bool strings_end(const struct proto_message *m)
 {
     switch ((enum proto_type)m->type) {
-    case PROTO_FAILED: return terminated(m->FAILED.text, sizeof(m->FAILED.text));
+    case PROTO_FAILED:
+        return terminated(m->FAILED.what, sizeof(m->FAILED.what)) &&
+               terminated(m->FAILED.why, sizeof(m->FAILED.why)) &&
+               terminated(m->FAILED.remedy, sizeof(m->FAILED.remedy));
     case PROTO_SPAWN:
         return terminated(m->SPAWN.plugin, sizeof(m->SPAWN.plugin)) &&
                terminated(m->SPAWN.command, sizeof(m->SPAWN.command));

@@ -49,8 +49,9 @@ bool proto_reason_retries(enum proto_reason reason);
 struct proto_none {
     uint8_t unused;
 };
-struct proto_text {
-    char text[1024];
+struct proto_failed {
+    uint32_t refusal; // enum refusal_kind
+    char what[256], why[512], remedy[256];
 };
 struct proto_bundle {
     uint8_t snapshot[TREE_HASH_LEN]; // hash of the config's files; spawn requests carry it back

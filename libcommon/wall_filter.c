@@ -92,7 +92,9 @@ static void no_namespaces(struct wall_filter *f)
     on_call(f, SYS_clone3, ABSENT);
     on_call(f, SYS_setns, DENY);
     on_call_with_bits(f, SYS_unshare, 0, NEW_NAMESPACES);
-    on_call_with_bits(f, SYS_clone, 0, NEW_NAMESPACES & ~0x80u);
+    // CLONE_PARENT would make us the parent of processes that nobody asked for: zombies that outlive their
+    // job.
+    on_call_with_bits(f, SYS_clone, 0, (NEW_NAMESPACES & ~0x80u) | CLONE_PARENT);
 }
 
 // A chain of checks, the last argument first, so that a call with fewer arguments enters further down:

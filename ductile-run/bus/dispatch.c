@@ -260,12 +260,15 @@ static void over_limit(struct output *o)
     send_or_die(bus, &m, PROTO_KILL, NULL);
 }
 
-// Reads what there is. False at its end.
-static bool read_output(struct output *o)
+// A flood gets its share of the loop, not all of it; what is left at the end fits a pipe (1 MiB for a user).
+enum { CHUNKS_A_TURN = 8, CHUNKS_AT_END = 32 };
+
+// Reads what there is, at most so many chunks. False at its end.
+static bool read_output(struct output *o, int chunks)
 {
     char chunk[65536];
 
-    for (;;) {
+    for (int i = 0; i < chunks; i++) {
         ssize_t n = read(o->fd, chunk, sizeof(chunk));
         if (n < 0 && errno == EINTR)
             continue;
@@ -278,6 +281,7 @@ static bool read_output(struct output *o)
         if (o->total > o->limit && !was_over && o->fails)
             over_limit(o);
     }
+    return true;
 }
 
 static void on_output(struct ev_loop *loop, ev_io *watcher, int events)
@@ -286,7 +290,7 @@ static void on_output(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
 
-    if (!read_output(o))
+    if (!read_output(o, CHUNKS_A_TURN))
         close_output(o->run->bus, o);
 }
 
@@ -429,9 +433,9 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m)
         bus_die("the warden ended job %llu, which nobody asked for", (unsigned long long)m->job);
     // Its whole tree is gone: what it wrote is in the pipes, and nobody can add to it.
     if (run->out.fd >= 0)
-        read_output(&run->out);
+        read_output(&run->out, CHUNKS_AT_END);
     if (run->err.fd >= 0)
-        read_output(&run->err);
+        read_output(&run->err, CHUNKS_AT_END);
     judge(bus, run, m, &o);
     if (record_exit(bus, run, m) < 0)
         bus_die("the exit of job %lld cannot be written: %s", (long long)run->job, bus->ledger.error);

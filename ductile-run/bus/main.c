@@ -16,8 +16,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-static struct bus *the_bus;
-
 void bus_die(const char *format, ...)
 {
     char text[512];
@@ -32,17 +30,20 @@ void bus_die(const char *format, ...)
     _exit(EXITCODE_BUG);
 }
 
-// Said over the wire, so that the warden's refusal can quote it. Then the end.
-__attribute__((noreturn, format(printf, 2, 3))) static void fail_start(struct bus *bus, const char *format,
-                                                                       ...)
+// Said over the wire: the warden prints the refusal. Then the end.
+__attribute__((noreturn, format(printf, 5, 6))) static void fail_start(struct bus *bus,
+                                                                       enum refusal_kind kind,
+                                                                       const char *what, const char *remedy,
+                                                                       const char *why, ...)
 {
-    struct proto_message m = {0};
+    struct proto_message m = {.FAILED = {.refusal = kind}};
     va_list ap;
 
-    va_start(ap, format);
-    vsnprintf(m.FAILED.text, sizeof(m.FAILED.text), format, ap);
+    va_start(ap, why);
+    vsnprintf(m.FAILED.why, sizeof(m.FAILED.why), why, ap);
     va_end(ap);
-    log_msg(LOG_LEVEL_ERR, "%s", m.FAILED.text);
+    snprintf(m.FAILED.what, sizeof(m.FAILED.what), "%s", what);
+    snprintf(m.FAILED.remedy, sizeof(m.FAILED.remedy), "%s", remedy);
     if (proto_send(&bus->warden, &m, PROTO_FAILED, NULL) < 0)
         log_warn("the warden was not told");
     _exit(EXITCODE_CONFIG);
@@ -75,13 +76,14 @@ static void parse_config(struct bus *bus, const struct bundle *b)
             files[n++] =
                 (struct config_file){strdup(b->list[i].name), strdup(b->list[i].data), b->list[i].len};
     if (!files || n == 0)
-        fail_start(bus, "the warden sent no config");
+        fail_start(bus, REFUSE_RUN_BUS, "starting the bus",
+                   "journalctl -u ductile; this is a fault in ductile", "the warden sent no config");
     if (config_parse(files, n, &bus->config, &refusal) < 0)
-        fail_start(bus, "%s: %s", refusal.what, refusal.why);
+        fail_start(bus, REFUSE_CONFIG, refusal.what, refusal.remedy, "%s", refusal.why);
     for (size_t i = 0; i < b->n; i++)
         if (b->list[i].kind == BUNDLE_IDS &&
             config_resolve(bus->config, b->list[i].data, b->list[i].len, &refusal) < 0)
-            fail_start(bus, "%s: %s", refusal.what, refusal.why);
+            fail_start(bus, REFUSE_CONFIG, refusal.what, refusal.remedy, "%s", refusal.why);
     if (!bus->config->resolved)
         config_resolve_self(bus->config);
 }
@@ -129,7 +131,19 @@ static void wall_in(struct bus *bus)
     if (r == 0)
         r = wall_filter_load(&filter);
     if (r < 0)
-        fail_start(bus, "the bus cannot wall itself in: %s (%s, %s)", strerror(-r), errno_name(-r), dir);
+        fail_start(bus, REFUSE_RUN_WALL, "walling the bus in",
+                   "ductile-gate check says what this kernel lacks", "%s (%s, %s)", strerror(-r),
+                   errno_name(-r), dir);
+}
+
+__attribute__((noreturn)) static void ledger_refused(struct bus *bus, const char *why)
+{
+    char what[LIMIT_PATH + 32];
+
+    snprintf(what, sizeof(what), "the ledger %s", bus->config->state_path);
+    fail_start(bus, REFUSE_LEDGER, what,
+               "make room, or put a copy of the last good file in its place: what is there is left as it is",
+               "%s", why);
 }
 
 static void open_ledger(struct bus *bus)
@@ -138,8 +152,7 @@ static void open_ledger(struct bus *bus)
     int r = ledger_open(c->state_path, true, &bus->ledger);
 
     if (r < 0)
-        fail_start(bus, "the ledger %s: %s", c->state_path,
-                   bus->ledger.error[0] ? bus->ledger.error : strerror(-r));
+        ledger_refused(bus, bus->ledger.error[0] ? bus->ledger.error : strerror(-r));
     struct strbuf text = {0};
     for (size_t i = 0; i < c->n_files; i++)
         sb_addf(&text, "# %s\n%s\n", c->files[i].name, c->files[i].text);
@@ -159,7 +172,7 @@ static void open_ledger(struct bus *bus)
              posture_name(c->posture), bus->snapshot_hex, bus->catalog.n, lost);
     if (lost < 0 || ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STARTED, c->name,
                                  detail, NULL) < 0)
-        fail_start(bus, "the ledger %s: %s", c->state_path, bus->ledger.error);
+        ledger_refused(bus, bus->ledger.error);
 }
 
 static void read_boot_id(struct bus *bus)
@@ -272,7 +285,6 @@ static int serve(const struct opts *o)
 
     if (!bus)
         return EXITCODE_BUG;
-    the_bus = bus;
     if (fstat(STDIN_FILENO, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         struct refusal refusal;
         refuse(&refusal, REFUSE_USAGE, "starting ductile-bus by hand");
@@ -291,11 +303,14 @@ static int serve(const struct opts *o)
     read_boot_id(bus);
     bus->loop = ev_default_loop(0);
     if (!bus->loop || api_start(bus) < 0)
-        fail_start(bus, "the event loop or the HTTP server cannot be made");
+        fail_start(bus, REFUSE_RUN_BUS, "starting the bus",
+                   "free memory and descriptors, then start it again",
+                   "the event loop or the HTTP server cannot be made: %s", strerror(errno));
     wall_in(bus);
     open_ledger(bus);
     if (api_serve(bus, fds[0]) < 0)
-        fail_start(bus, "the API socket cannot be served");
+        fail_start(bus, REFUSE_RUN_BUS, "serving the API socket",
+                   "free memory and descriptors, then start it again", "%s", strerror(errno));
     ev_io_init(&bus->wire_watcher, on_wire, bus->warden.fd, EV_READ);
     bus->wire_watcher.data = bus;
     ev_io_start(bus->loop, &bus->wire_watcher);

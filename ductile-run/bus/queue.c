@@ -1,6 +1,7 @@
 // Jobs in the ledger. Every change of state is one guarded UPDATE (state and attempt it leaves) and one row
 // that says why; what belongs together is in one transaction.
 #include "bus.h"
+#include "jobstate.h"
 #include "log.h"
 #include <stdio.h>
 #include <string.h>
@@ -144,8 +145,9 @@ void queued_job_free(struct queued_job *job)
 int64_t queue_due_ms(struct bus *bus)
 {
     int64_t due = INT64_MAX;
-    sqlite3_stmt *s =
-        ledger_query(&bus->ledger, "SELECT min(not_before_ms) FROM job WHERE state='queued'", "");
+    sqlite3_stmt *s = ledger_query(
+        &bus->ledger, "SELECT min(not_before_ms) FROM job WHERE state='queued' AND not_before_ms > ?", "i",
+        ledger_now_ms());
 
     if (s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL)
         due = column(s, 0);
@@ -155,18 +157,14 @@ int64_t queue_due_ms(struct bus *bus)
 
 // ---- transitions --------------------------------------------------------------------------------
 
-static bool is_terminal(const char *state)
-{
-    return !str_eq(state, "queued") && !str_eq(state, "running");
-}
-
 int queue_move(struct bus *bus, int64_t job, int64_t attempt, const char *from, const char *to,
                const char *reason)
 {
-    int r = ledger_run(&bus->ledger, NULL,
-                       "UPDATE job SET state=?, reason=?, ended_ms=CASE WHEN ? THEN ? ELSE NULL END"
-                       " WHERE id=? AND state=? AND attempt=?",
-                       "ssiiisi", to, reason, (int64_t)is_terminal(to), ledger_now_ms(), job, from, attempt);
+    int r =
+        ledger_run(&bus->ledger, NULL,
+                   "UPDATE job SET state=?, reason=?, ended_ms=CASE WHEN ? THEN ? ELSE NULL END"
+                   " WHERE id=? AND state=? AND attempt=?",
+                   "ssiiisi", to, reason, (int64_t)jobstate_over(to), ledger_now_ms(), job, from, attempt);
 
     if (r < 0)
         return r;

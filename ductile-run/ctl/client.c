@@ -9,16 +9,19 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+// The operators' group has another name only where service.operators says so, and this may not read that.
+#define JOIN                                                                                                 \
+    "usermod -aG %s-operators USER (the group that service.operators names), then log in again; or use sudo"
+
 static int unavailable(const struct client *c, int r, struct refusal *refusal)
 {
     bool denied = r == -EACCES || r == -EPERM;
 
     refuse(refusal, denied ? REFUSE_API_DENIED : REFUSE_API, "asking the gateway at %s", c->socket);
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_remedy(
-        refusal, denied ? "become a member of the operators' group (usermod -aG ductile-operators USER, "
-                          "then log in again), or use sudo"
-                        : "systemctl status ductile");
+    if (!denied)
+        return refuse_remedy(refusal, "systemctl status %s", c->instance);
+    return refuse_remedy(refusal, JOIN, c->instance);
 }
 
 static int dial(const char *path)
@@ -63,6 +66,63 @@ static const char *detail_of(const json_t *json)
     return text ? text : "the gateway gave no reason";
 }
 
+// A plugin chooses the bytes of results, errors and event types; on a terminal they must not be commands.
+// Control characters (C0, DEL, C1) become \xNN.
+static char *printable(const char *s)
+{
+    struct strbuf sb = {0};
+
+    for (const unsigned char *p = (const unsigned char *)s; *p; p++) {
+        if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+            sb_addf(&sb, "\\x%02x", *++p);
+        else if (*p < 0x20 || *p == 0x7f)
+            sb_addf(&sb, "\\x%02x", *p);
+        else
+            sb_addc(&sb, (char)*p);
+    }
+    return sb_finish(&sb);
+}
+
+static bool is_printable(const char *s)
+{
+    OWNED(freep) char *text = printable(s);
+
+    return text && str_eq(text, s);
+}
+
+// The same value with every string and key printable; a new reference, NULL on no memory.
+static json_t *make_printable(const json_t *v)
+{
+    OWNED(freep) char *text = NULL;
+    const char *key;
+    json_t *item, *out;
+    size_t i;
+
+    switch (json_typeof(v)) {
+    case JSON_STRING: text = printable(json_string_value(v)); return text ? json_string(text) : NULL;
+    case JSON_ARRAY:
+        out = json_array();
+        json_array_foreach((json_t *)v, i, item) json_array_append_new(out, make_printable(item));
+        return out;
+    case JSON_OBJECT:
+        out = json_object();
+        json_object_foreach((json_t *)v, key, item) if (is_printable(key))
+            json_object_set_new(out, key, make_printable(item));
+        else
+        {
+            OWNED(freep) char *shown = printable(key);
+            json_object_set_new(out, shown ? shown : "?", make_printable(item));
+        }
+        return out;
+    case JSON_INTEGER:
+    case JSON_REAL:
+    case JSON_TRUE:
+    case JSON_FALSE:
+    case JSON_NULL: return json_deep_copy(v);
+    }
+    return NULL;
+}
+
 int client_call(const struct client *c, const char *method, const char *path, const json_t *body,
                 json_t **ret, struct refusal *refusal)
 {
@@ -76,16 +136,23 @@ int client_call(const struct client *c, const char *method, const char *path, co
     if (!end || sscanf(text, "HTTP/%*s %d", &status) != 1)
         return unavailable(c, -EPROTO, refusal);
     json_t *json = json_loads(end + 4, JSON_DECODE_ANY, NULL);
+    if (json && !c->raw) {
+        json_t *shown = make_printable(json);
+        json_decref(json);
+        json = shown;
+    }
     if (status >= 200 && status < 300 && json) {
         *ret = json;
         return 0;
     }
     refuse(refusal, status == 403 ? REFUSE_API_DENIED : REFUSE_API_REQUEST, "%s %s", method, path);
     refuse_why(refusal, "%s (HTTP %d)", detail_of(json), status);
-    refuse_remedy(refusal, status == 403
-                               ? "usermod -aG ductile-operators USER, then log in again; or use sudo"
-                           : status == 404 ? "ductile status; ductile plugin list"
-                                           : "journalctl -u ductile");
+    if (status == 403)
+        refuse_remedy(refusal, JOIN, c->instance);
+    else if (status == 404)
+        refuse_remedy(refusal, "ductile status; ductile job list; ductile plugin verify");
+    else
+        refuse_remedy(refusal, "journalctl -u %s", c->instance);
     json_decref(json);
     return -ECANCELED;
 }

@@ -4,7 +4,9 @@
 #include <jansson.h>
 
 struct client {
-    const char *socket; // path
+    const char *socket;   // path
+    const char *instance; // for remedies
+    bool raw;             // strings as they came, for --json; else their control characters are written \xNN
 };
 
 // One call. body may be NULL. 0 and the answer's JSON in *ret (owned by the caller) for a 2xx status;

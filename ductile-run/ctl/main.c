@@ -2,6 +2,7 @@
 #include "client.h"
 #include "config.h"
 #include "fd.h"
+#include "jobstate.h"
 #include "log.h"
 #include "opt.h"
 #include "str.h"
@@ -22,6 +23,15 @@ static int open_session(const struct opts *o, struct session *s, struct refusal 
     const char *instance = opt_given(o, OPT_INSTANCE) ? o->value[OPT_INSTANCE] : "ductile";
 
     s->json = opt_given(o, OPT_JSON);
+    if (!str_is_instance(instance)) {
+        refuse(refusal, REFUSE_USAGE, "the instance \"%.64s\"", instance);
+        refuse_why(
+            refusal,
+            "an instance is named by lower-case letters and digits in groups joined by single hyphens");
+        return refuse_remedy(refusal, "ductile -i ductile status");
+    }
+    s->client.instance = instance;
+    s->client.raw = s->json;
     snprintf(s->path, sizeof(s->path), "/run/%.64s/api.sock", instance);
     if (opt_given(o, OPT_SOCKET))
         snprintf(s->path, sizeof(s->path), "%s", o->value[OPT_SOCKET]);
@@ -163,7 +173,7 @@ static int job_enqueue(const struct opts *o)
 
 static bool is_over(const json_t *job)
 {
-    return !str_eq(text_of(job, "state"), "queued") && !str_eq(text_of(job, "state"), "running");
+    return jobstate_over(text_of(job, "state"));
 }
 
 static int get_job(const struct session *s, json_int_t id, json_t **ret, struct refusal *refusal)
@@ -241,9 +251,8 @@ static int job_list(const struct opts *o)
 
     if (opt_given(o, OPT_LIMIT) && str_to_u64(o->value[OPT_LIMIT], 1, 1000, &limit) < 0)
         return opt_usage(o, "--limit takes a number from 1 to 1000");
-    if (opt_given(o, OPT_STATE) && !str_is_plugin(o->value[OPT_STATE]))
-        return opt_usage(
-            o, "--state takes queued, running, succeeded, failed, timed_out, refused, cancelled or dead");
+    if (opt_given(o, OPT_STATE) && !jobstate_known(o->value[OPT_STATE]))
+        return opt_usage(o, "--state takes one of %.*s", (int)sizeof(jobstate_words) - 3, jobstate_words);
     snprintf(path, sizeof(path), "/jobs?limit=%llu%s%s", (unsigned long long)limit,
              opt_given(o, OPT_STATE) ? "&state=" : "", opt_given(o, OPT_STATE) ? o->value[OPT_STATE] : "");
     int r = open_session(o, &s, &refusal);

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 struct answer {
     uint32_t reason; // REASON_NONE: all is as locked
@@ -166,30 +165,13 @@ static bool still_the_same(struct slot *s)
     return true;
 }
 
-void attest_reap(struct warden *w)
-{
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < w->n_hung; i++)
-        if (waitpid(w->hung[i], NULL, WNOHANG) == 0)
-            w->hung[kept++] = w->hung[i];
-    w->n_hung = kept;
-}
-
-// It has answered or died, and ends at once.
-static void end_helper(struct slot *s)
-{
-    fd_closep(&s->helper_fd);
-    waitpid(s->helper, NULL, 0);
-    s->helper = 0;
-}
-
 void attest_answer(struct warden *w, struct slot *s)
 {
     struct answer a = {0};
     ssize_t n = read(s->helper_fd, &a, sizeof(a));
 
-    end_helper(s);
+    fd_closep(&s->helper_fd);
+    s->helper = 0;
     if (n != sizeof(a))
         slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, 0, "the helper that checks the code died");
     else if (a.reason != REASON_NONE) {
@@ -204,11 +186,10 @@ void attest_answer(struct warden *w, struct slot *s)
 
 void attest_timeout(struct warden *w, struct slot *s)
 {
-    // It hangs in a file system: killed, and reaped whenever that lets go of it. Nobody waits.
+    // It hangs in a file system: killed, and reaped whenever that lets go of it.
     fd_closep(&s->helper_fd);
-    kill(s->helper, SIGKILL);
-    if (w->n_hung < ARRAY_LEN(w->hung))
-        w->hung[w->n_hung++] = s->helper;
+    if (s->helper > 0)
+        kill(s->helper, SIGKILL);
     s->helper = 0;
     slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, -ETIMEDOUT, "reading %.900s took too long",
                 s->plugin->source);

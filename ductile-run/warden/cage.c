@@ -89,7 +89,7 @@ static void signal_group(const struct slot *s, int signal)
 // ---- the supervisor -----------------------------------------------------------------------------
 
 struct report {
-    enum { REPORT_BEGUN, REPORT_EXITED, REPORT_EMPTY } kind;
+    enum { REPORT_BEGUN, REPORT_ENDED, REPORT_EXITED, REPORT_EMPTY } kind;
     pid_t pid;
     int status;
     unsigned left_behind;
@@ -100,6 +100,7 @@ enum order { ORDER_TERM, ORDER_KILL };
 
 struct supervisor {
     int fd, children; // the warden's orders; SIGCHLD as a descriptor
+    int pidfd;        // the plugin's; -1 once it has ended
     pid_t plugin;
     bool exited, killing;
     unsigned left_behind;
@@ -196,13 +197,13 @@ static bool supervise_reap(struct supervisor *sv)
     struct rusage u;
 
     for (;;) {
-        pid_t pid = wait4(-1, &status, WNOHANG, &u);
+        pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &u);
         if (pid < 0 && errno == EINTR)
             continue;
         if (pid <= 0)
             return pid == 0;
-        if (pid != sv->plugin)
-            continue;
+        if (pid != sv->plugin || WIFSTOPPED(status))
+            continue; // a stop: a plugin made us its tracer
         sv->exited = true;
         report(sv, (struct report){.kind = REPORT_EXITED,
                                    .pid = pid,
@@ -233,15 +234,21 @@ static void supervise_order(struct supervisor *sv)
 
 static void supervise(struct supervisor *sv)
 {
-    struct pollfd p[2] = {{.fd = sv->fd, .events = POLLIN}, {.fd = sv->children, .events = POLLIN}};
+    struct pollfd p[3] = {{.fd = sv->fd, .events = POLLIN},
+                          {.fd = sv->children, .events = POLLIN},
+                          {.fd = sv->pidfd, .events = POLLIN}};
     struct signalfd_siginfo info;
 
     while (supervise_reap(sv)) {
         // While killing, look again soon: a fork bomb may have made more since.
-        if (poll(p, 2, sv->killing ? 20 : -1) > 0 && p[0].revents)
+        if (poll(p, 3, sv->killing ? 20 : -1) > 0 && p[0].revents)
             supervise_order(sv);
         if (p[1].revents && read(sv->children, &info, sizeof(info)) < 0 && errno != EAGAIN)
             break;
+        if (p[2].revents) { // its status may come later: see reap_exit
+            report(sv, (struct report){.kind = REPORT_ENDED, .pid = sv->plugin});
+            p[2].fd = -1;
+        }
         if (sv->killing)
             signal_all(SIGKILL);
     }
@@ -273,40 +280,48 @@ static void run_supervisor(struct slot *s, struct launch *l, int fd, int stage_w
         _exit(126);
     sv.fd = 3;
     sv.children = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+    sv.pidfd = (int)syscall(SYS_pidfd_open, sv.plugin, 0); // -1: then only its status tells
     supervise(&sv);
     _exit(0);
 }
 
 int cage_supervise(struct warden *w, struct slot *s)
 {
-    int pair[2], stage[2], r;
+    int pair[2], stage[2];
     (void)w;
 
     // The record must be seen here although the child is a copy: shared pages instead of shared memory.
     struct launch *l = mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (l == MAP_FAILED)
         return err_last();
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return err_last();
-    if (pipe2(stage, O_CLOEXEC) < 0)
-        return err_last();
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        int r = err_last();
+        munmap(l, sizeof(*l));
+        return r;
+    }
+    OWNED(fd_closep) int ours = pair[0];
+    OWNED(fd_closep) int theirs = pair[1];
+    if (pipe2(stage, O_CLOEXEC) < 0) {
+        int r = err_last();
+        munmap(l, sizeof(*l));
+        return r;
+    }
+    OWNED(fd_closep) int stage_read = stage[0];
+    OWNED(fd_closep) int stage_write = stage[1];
     *l = *s->launch;
     l->argv[0] = l->path;
     l->plan.limits = l->limits;
     pid_t pid = fork();
-    r = pid < 0 ? err_last() : 0;
-    if (pid == 0)
-        run_supervisor(s, l, pair[1], stage[1]);
-    close(pair[1]);
-    close(stage[1]);
-    if (r < 0) {
-        close(pair[0]);
-        close(stage[0]);
+    if (pid < 0) {
+        int r = err_last();
+        munmap(l, sizeof(*l));
         return r;
     }
+    if (pid == 0)
+        run_supervisor(s, l, theirs, stage_write);
     s->supervisor = pid;
-    s->supervisor_fd = pair[0];
-    s->stage_fd = stage[0];
+    s->supervisor_fd = fd_take(&ours);
+    s->stage_fd = fd_take(&stage_read);
     s->shared = l;
     return 0;
 }
@@ -325,8 +340,14 @@ void cage_supervisor(struct slot *s)
         return;
     }
     s->pid = r.pid;
-    if (r.kind == REPORT_BEGUN)
+    if (r.kind == REPORT_BEGUN) {
+        s->start_ticks = proc_start_ticks(r.pid);
         return;
+    }
+    if (r.kind == REPORT_ENDED) {
+        s->ended = true;
+        return;
+    }
     s->exited = true;
     s->status = r.status;
     s->user_us = r.user_us;

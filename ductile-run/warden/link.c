@@ -154,7 +154,8 @@ int link_send_config(struct warden *w, bool first)
         hash_files(c, w->snapshot);
     memcpy(m.CONFIG.snapshot, w->snapshot, sizeof(w->snapshot));
     m.CONFIG.first = first;
-    return proto_send(&w->bus, &m, PROTO_CONFIG, &fd);
+    link_send(w, &m, PROTO_CONFIG, &fd); // in its order: what was said before it must arrive before it
+    return 0;
 }
 
 // ---- start --------------------------------------------------------------------------------------
@@ -201,9 +202,10 @@ static int start_bus(struct warden *w, const char *program, int wire)
     if (prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0)
         return err_last();
     if (l->record.stage != STAGE_EXEC || l->record.error < 0) {
-        log_err(l->record.error, "the bus was not started: stage %s",
-                privs_stage_name((enum privs_stage)l->record.stage));
-        return l->record.error < 0 ? l->record.error : -EIO;
+        r = l->record.error < 0 ? l->record.error : -EIO;
+        refuse_why(&w->bus_refusal, "stage %s failed: %s (%s)",
+                   privs_stage_name((enum privs_stage)l->record.stage), strerror(-r), errno_name(-r));
+        return r;
     }
     return 0;
 }
@@ -213,17 +215,22 @@ int link_start(struct warden *w, const char *program)
     int pair[2];
     struct proto_message m = {0};
 
+    refuse(&w->bus_refusal, REFUSE_RUN_BUS, "starting the bus, %s", program);
+    refuse_remedy(&w->bus_refusal, "make install, then systemctl start %s", w->config->name);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return log_err(err_last(), "socketpair");
+        return refuse_why(&w->bus_refusal, "no socket pair: %s", strerror(errno));
     OWNED(fd_closep) int theirs = pair[1];
     w->bus = (struct proto_link){.fd = pair[0], .me = PROTO_WARDEN};
     int r = start_bus(w, program, theirs);
     if (r < 0)
-        return log_err(r, "cannot start %s", program);
+        return w->bus_refusal.why[0] ? -ECANCELED
+                                     : refuse_why(&w->bus_refusal, "%s (%s)", strerror(-r), errno_name(-r));
     r = link_send_config(w, true);
-    if (r == 0)
-        r = proto_send(&w->bus, &m, PROTO_SOCKET, &w->api_fd);
-    return r < 0 ? log_err(r, "cannot reach the bus") : 0;
+    if (r < 0)
+        return refuse_why(&w->bus_refusal, "it cannot be sent the config: %s (%s)", strerror(-r),
+                          errno_name(-r));
+    link_send(w, &m, PROTO_SOCKET, &w->api_fd);
+    return 0;
 }
 
 // ---- requests -----------------------------------------------------------------------------------
@@ -247,6 +254,16 @@ static void on_audited(struct warden *w, const struct proto_audited *a)
         slot_audited(w, s, a->seq);
 }
 
+static int on_failed(struct warden *w, const struct proto_failed *f)
+{
+    if (f->refusal >= REFUSE_COUNT_)
+        return -EPROTO;
+    refuse(&w->bus_refusal, (enum refusal_kind)f->refusal, "%s", f->what);
+    refuse_why(&w->bus_refusal, "%s", f->why);
+    refuse_remedy(&w->bus_refusal, "%s", f->remedy);
+    return -ECANCELED;
+}
+
 int link_receive(struct warden *w)
 {
     struct proto_message m;
@@ -259,7 +276,7 @@ int link_receive(struct warden *w)
         return r;
     switch ((enum proto_type)m.type) {
     case PROTO_READY: w->bus_ready = true; break;
-    case PROTO_FAILED: log_msg(LOG_LEVEL_ERR, "the bus: %s", m.FAILED.text); return -ECANCELED;
+    case PROTO_FAILED: return on_failed(w, &m.FAILED);
     case PROTO_SPAWN: slot_take(w, &m.SPAWN, fd_take(&fds[0])); break;
     case PROTO_KILL: on_kill(w, &m.KILL); break;
     case PROTO_AUDITED: on_audited(w, &m.AUDITED); break;

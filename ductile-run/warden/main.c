@@ -269,7 +269,8 @@ static int watch(struct warden *w)
     return inotify_add_watch(w->watch_fd, w->config->dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0 ? err_last() : 0;
 }
 
-static int load_locks(struct warden *w, struct refusal *refusal)
+// Takes plugins.lock, and with it (unless this is the start) the bus: both or neither.
+static int load_locks(struct warden *w, bool first, struct refusal *refusal)
 {
     struct lock lock;
     OWNED(fd_closep) int root = fd_open_root(NULL);
@@ -280,9 +281,13 @@ static int load_locks(struct warden *w, struct refusal *refusal)
     struct lockset *set = lockset_new(&lock);
     if (!set)
         return -ENOMEM;
-    lockset_drop(w->lockset);
+    struct lockset *old = w->lockset;
     w->lockset = set;
-    return 0;
+    r = first ? 0 : link_send_config(w, false);
+    if (r < 0)
+        w->lockset = old;
+    lockset_drop(r < 0 ? set : old);
+    return r;
 }
 
 // ---- the loop -----------------------------------------------------------------------------------
@@ -302,9 +307,7 @@ static void on_locks_changed(struct warden *w)
         }
     if (!changed || w->stopping)
         return;
-    int r = load_locks(w, &refusal);
-    if (r == 0)
-        r = link_send_config(w, false);
+    int r = load_locks(w, false, &refusal);
     if (r < 0)
         log_warn("the new plugins.lock is not used: %s", r == -ECANCELED ? refusal.why : strerror(-r));
     else
@@ -331,7 +334,7 @@ static void on_signal(struct warden *w)
     while (read(w->signal_fd, &info, sizeof(info)) == sizeof(info))
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
             stop(w);
-    attest_reap(w); // slots reap their own by pid
+    reap_children(w);
 }
 
 // Everything of every job dies; then so do we, in a way that the service manager restarts.
@@ -408,7 +411,7 @@ static nfds_t gather(struct warden *w, struct pollfd *p, struct watched *of, int
         if (s->phase > PHASE_STARTING) {
             n = add(p, of, n, s->stdin_fd, POLLOUT, s, FROM_STDIN);
             n = add(p, of, n, s->supervisor_fd, POLLIN, s, FROM_PROCESS);
-            n = add(p, of, n, s->exited ? -1 : s->pidfd, POLLIN, s, FROM_PROCESS);
+            n = add(p, of, n, s->ended || s->exited ? -1 : s->pidfd, POLLIN, s, FROM_PROCESS);
             n = add(p, of, n, s->exited ? s->events_fd : -1, POLLPRI, s, FROM_EVENTS);
         }
     }
@@ -482,21 +485,24 @@ static int loop(struct warden *w)
             told = true;
         }
     }
-    if (r == -ECANCELED && !told) // the bus said why it cannot start: a refusal, not a crash
+    if (r == -ECANCELED && !told) { // the bus said why it cannot start: a refusal, not a crash
+        refusal_print(&w->bus_refusal, false);
         return EXITCODE_CONFIG;
+    }
     if (r < 0)
         give_up(w, r == -EPIPE || r == -ENOTCONN ? "the bus is gone" : strerror(-r));
     log_info("stopped");
     return EXITCODE_OK;
 }
 
-static int refuse_internal(struct refusal *refusal, int r)
+static int refuse_internal(const struct warden *w, struct refusal *refusal, int r)
 {
     if (r == -ECANCELED)
         return r;
     refuse(refusal, REFUSE_IO, "starting the gateway");
     refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_remedy(refusal, "look at the lines above; journalctl -u ductile");
+    return refuse_remedy(refusal, "look at the lines above; journalctl -u %s",
+                         w->config ? w->config->name : "ductile");
 }
 
 static int prepare(struct warden *w, const struct opts *o, struct refusal *refusal)
@@ -516,7 +522,7 @@ static int prepare(struct warden *w, const struct opts *o, struct refusal *refus
     if (r == 0)
         r = warden_vault_open(w, refusal);
     if (r == 0)
-        r = load_locks(w, refusal);
+        r = load_locks(w, true, refusal);
     if (r == 0)
         r = build_rulesets(w, refusal);
     if (r == 0)
@@ -527,7 +533,7 @@ static int prepare(struct warden *w, const struct opts *o, struct refusal *refus
         r = watch(w);
     if (r == 0)
         r = bind_api(w, refusal);
-    return r < 0 ? refuse_internal(refusal, r) : 0;
+    return r < 0 ? refuse_internal(w, refusal, r) : 0;
 }
 
 static int serve(const struct opts *o)
@@ -540,12 +546,8 @@ static int serve(const struct opts *o)
     int r = prepare(&w, o, &refusal);
     if (r < 0)
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
-    if (link_start(&w, bus) < 0) {
-        refuse(&refusal, REFUSE_RUN_BUS, "starting the bus");
-        refuse_why(&refusal, "see the line above");
-        refuse_remedy(&refusal, "make install, then systemctl start %s", w.config->name);
-        return refusal_print(&refusal, opt_given(o, OPT_JSON));
-    }
+    if (link_start(&w, bus) < 0)
+        return refusal_print(&w.bus_refusal, opt_given(o, OPT_JSON));
     say_who(&w);
     r = loop(&w);
     secret_arena_close();

@@ -1,11 +1,15 @@
 // The end of jobs. A job ends when its process tree is gone: the plugin's exit starts a short grace for what
 // it left behind, a timeout starts SIGTERM and five seconds, and then everything is killed. Only then is the
 // slot free.
+//
+// Children are reaped in one place, without waiting for any one of them: a plugin can keep its own zombie
+// from us by tracing it, can make us the tracer of its threads (PTRACE_TRACEME asks nobody), and could, were
+// CLONE_PARENT not refused, give us children that are none of ours. A waitpid for one pid would stop the
+// warden for good.
 #include "log.h"
 #include "warden.h"
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static uint64_t microseconds(struct timeval t)
@@ -47,26 +51,57 @@ static void advance(struct warden *w, struct slot *s)
     }
 }
 
+static void child_ended(struct warden *w, pid_t pid, int status, const struct rusage *usage)
+{
+    for (unsigned i = 0; i < w->n_slots; i++) {
+        struct slot *s = &w->slots[i];
+        if (s->helper == pid)
+            s->helper = 0; // its pipe's end says the rest
+        if (s->pid != pid || s->supervisor > 0)
+            continue;
+        s->exited = true;
+        s->status = status;
+        s->user_us = microseconds(usage->ru_utime);
+        s->system_us = microseconds(usage->ru_stime);
+        s->max_rss_kib = (uint64_t)usage->ru_maxrss;
+        if (s->phase != PHASE_STARTING) // else the stage pipe tells first how far it came
+            advance(w, s);
+    }
+}
+
+void reap_children(struct warden *w)
+{
+    int status;
+    struct rusage usage;
+
+    for (;;) {
+        pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &usage);
+        if (pid < 0 && errno == EINTR)
+            continue;
+        if (pid <= 0)
+            return;
+        if (WIFEXITED(status) || WIFSIGNALED(status)) // else a stop: a plugin made us its tracer
+            child_ended(w, pid, status, &usage);
+    }
+}
+
 void reap_exit(struct warden *w, struct slot *s)
 {
-    siginfo_t info = {0};
-    struct rusage usage = {0};
-
     if (s->supervisor > 0) {
         cage_supervisor(s);
-        if (s->phase != PHASE_STARTING)
+        if (s->phase != PHASE_STARTING && s->exited)
             advance(w, s);
-        return;
+        if (s->exited || !s->ended)
+            return;
     }
-    // Not reaped yet: the zombie keeps the pid, so that a signal to its group cannot hit a stranger.
-    if (syscall(SYS_waitid, P_PIDFD, s->pidfd, &info, WEXITED | WNOWAIT, &usage) < 0)
-        return;
-    s->exited = true;
-    s->status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f;
-    s->user_us = microseconds(usage.ru_utime);
-    s->system_us = microseconds(usage.ru_stime);
-    s->max_rss_kib = (uint64_t)usage.ru_maxrss;
-    advance(w, s);
+    // The pidfd is readable, the supervisor's or ours: it has ended. Its status may come later, or only once
+    // everything of the job was killed: a process that traces it keeps the zombie from us. So nothing here
+    // waits for it.
+    s->ended = true;
+    if (s->phase == PHASE_RUNNING || s->phase == PHASE_TERM) {
+        s->phase = PHASE_LEFT;
+        s->deadline = warden_now() + TIME_LEFT_GRACE_MS;
+    }
 }
 
 void reap_events(struct warden *w, struct slot *s)

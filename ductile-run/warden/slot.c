@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 
 struct slot *slot_find(struct warden *w, uint64_t job)
 {
@@ -35,12 +34,6 @@ void slot_free(struct slot *s)
     fd_closep(&s->err_fd);
     fd_closep(&s->pidfd);
     fd_closep(&s->supervisor_fd);
-    // Only now: until here the zombie kept its pid, and with it the process group, from being given to
-    // another.
-    if (s->pid > 0 && s->supervisor <= 0) // exited, or past its last system call
-        waitpid(s->pid, NULL, 0);
-    if (s->supervisor > 0)
-        waitpid(s->supervisor, NULL, 0);
     launch_free(ptr_take(&s->launch));
     lockset_drop(ptr_take(&s->lockset));
     const struct slot kept = {

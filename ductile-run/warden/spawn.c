@@ -238,6 +238,26 @@ static void plan_launch(struct warden *w, struct slot *s, const struct pipes *p)
     s->layers = layers_of(w, s);
 }
 
+// Field 22 of /proc/PID/stat: with the boot id, the identity of a process. Behind the last ')' of the name.
+uint64_t proc_start_ticks(pid_t pid)
+{
+    char path[64], text[1024];
+    uint64_t ticks = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    const char *p = strrchr(text, ')');
+    for (int field = 2; p && field < 22; field++)
+        p = strchr(p + 1, ' ');
+    if (p && sscanf(p, "%llu", (unsigned long long *)&ticks) != 1)
+        return 0;
+    return ticks;
+}
+
 static int start(struct warden *w, struct slot *s, const struct pipes *p)
 {
     s->launch = launch_new();
@@ -247,7 +267,12 @@ static int start(struct warden *w, struct slot *s, const struct pipes *p)
     if (!s->launch->envp)
         return -ENOMEM;
     plan_launch(w, s, p);
-    return s->procs_fd < 0 ? cage_supervise(w, s) : spawn_clone(s->launch, &s->pid, &s->pidfd, &s->stage_fd);
+    if (s->procs_fd < 0)
+        return cage_supervise(w, s);
+    int r = spawn_clone(s->launch, &s->pid, &s->pidfd, &s->stage_fd);
+    if (r == 0)
+        s->start_ticks = proc_start_ticks(s->pid); // now: nobody else reaps it
+    return r;
 }
 
 void spawn_plugin(struct warden *w, struct slot *s)
@@ -275,26 +300,6 @@ void spawn_plugin(struct warden *w, struct slot *s)
     s->deadline = warden_now() + TIME_EXEC_MS;
 }
 
-// Field 22 of /proc/PID/stat: with the boot id, the identity of a process. Behind the last ')' of the name.
-static uint64_t start_ticks(pid_t pid)
-{
-    char path[64], text[1024];
-    uint64_t ticks = 0;
-
-    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    const char *p = strrchr(text, ')');
-    for (int field = 2; p && field < 22; field++)
-        p = strchr(p + 1, ' ');
-    if (p && sscanf(p, "%llu", (unsigned long long *)&ticks) != 1)
-        return 0;
-    return ticks;
-}
-
 static void tell_started(struct warden *w, struct slot *s)
 {
     struct proto_message m = {0};
@@ -304,7 +309,7 @@ static void tell_started(struct warden *w, struct slot *s)
     m.STARTED.job = s->request.job;
     m.STARTED.attempt = s->request.attempt;
     m.STARTED.pid = (uint32_t)s->pid;
-    m.STARTED.start_ticks = start_ticks(s->pid);
+    m.STARTED.start_ticks = s->start_ticks;
     if (s->record.caps_effective == 0 && s->record.caps_permitted == 0)
         s->layers |= LAYER_BIT(CAPS); // as read back, not as meant
     m.STARTED.layers = s->layers;
@@ -351,4 +356,6 @@ void spawn_settled(struct warden *w, struct slot *s)
     s->phase = PHASE_RUNNING;
     s->deadline = warden_now() + (int64_t)config_timeout_of(w->config, s->request.plugin, s->request.command);
     pump(s);
+    if (s->exited)
+        reap_events(w, s);
 }

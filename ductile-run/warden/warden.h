@@ -80,6 +80,8 @@ struct slot {
     int out_fd, err_fd;
     struct privs_record record; // as the child left it
     uint32_t layers;
+    uint64_t start_ticks; // field 22 of /proc/PID/stat
+    bool ended;           // its pidfd says so; the status may come later
     bool exited;
     int status; // as waitpid(2) gives it
     enum proto_reason reason;
@@ -117,11 +119,10 @@ struct warden {
     pid_t bus_pid;
     int bus_pidfd;
     bool bus_ready, stopping, bus_stopped, bus_stuck;
-    struct pending *pending; // messages it has not taken yet
+    struct refusal bus_refusal; // why the bus does not start, once that is known
+    struct pending *pending;    // messages it has not taken yet
     unsigned n_pending;
     int signal_fd, watch_fd, api_fd, lock_fd;
-    pid_t hung[256]; // helpers that were given up on and not reaped yet
-    unsigned n_hung;
     char **plugin_env; // the part of the environment that every plugin gets
 };
 
@@ -158,8 +159,6 @@ void attest_begin(struct warden *w, struct slot *s);
 // The helper's pipe is readable.
 void attest_answer(struct warden *w, struct slot *s);
 void attest_timeout(struct warden *w, struct slot *s);
-// Reaps helpers that were given up on.
-void attest_reap(struct warden *w);
 struct lockset *lockset_new(struct lock *lock);
 struct lockset *lockset_use(struct lockset *set);
 void lockset_drop(struct lockset *set);
@@ -171,6 +170,8 @@ MUST int spawn_clone(struct launch *launch, pid_t *ret_pid, int *ret_pidfd, int 
 // A zeroed launch with a stack, and its end. NULL on no memory.
 struct launch *launch_new(void);
 void launch_free(struct launch *launch);
+// With the boot id, the identity of a process; 0 where it is gone.
+uint64_t proc_start_ticks(pid_t pid);
 // The plugin of a slot whose secrets may leave.
 void spawn_plugin(struct warden *w, struct slot *s);
 // The stage pipe has ended: it runs, or it failed at a stage.
@@ -198,6 +199,9 @@ bool cage_is_empty(struct slot *s);
 void cage_release(struct warden *w, struct slot *s, bool clean);
 
 // ---- reap.c -------------------------------------------------------------------------------------
+// Reaps every child that has ended, whosever it is; never waits.
+void reap_children(struct warden *w);
+// The supervisor has said something, or the pidfd is readable.
 void reap_exit(struct warden *w, struct slot *s);
 void reap_events(struct warden *w, struct slot *s);
 void reap_deadline(struct warden *w, struct slot *s);

@@ -87,7 +87,7 @@ static void test_opt_main__refusals_are_three_lines(void **s)
     (void)s;
     refused("statsu", "did you mean \"status\"");
     refused("frobnicate", "there is no verb");
-    refused("job", "there is no verb");
+    refused("job", "\"job\" takes one of: run");
     refused("job run p", "needs PLUGIN COMMAND");
     refused("job run p c d", "one argument too many");
     refused("status --payload x", "not an option of this verb");
@@ -107,6 +107,8 @@ static void test_opt_main__help_and_version(void **s)
     assert_non_null(strstr(out, "--payload JSON"));
     assert_non_null(strstr(out, "Exit codes:"));
     assert_null(strstr(out, "--posture"));
+    assert_int_equal(call(out, sizeof(out), "job --help"), 0);
+    assert_non_null(strstr(out, "job run "));
     assert_int_equal(call(out, sizeof(out), "--version"), 0);
     assert_string_equal(out, "prog " DUCTILE_VERSION "\n");
     assert_int_equal(call(out, sizeof(out), ""), EXITCODE_USAGE);

@@ -142,7 +142,7 @@ static void test_proto_recv__unterminated_strings(void **s)
     memset(m.SPAWN.command, 'a', sizeof(m.SPAWN.command));
     forged(lab, &m, sizeof(m), &fd, 1);
     m = valid(PROTO_FAILED);
-    memset(m.FAILED.text, 'a', sizeof(m.FAILED.text));
+    memset(m.FAILED.why, 'a', sizeof(m.FAILED.why));
     forged(lab, &m, sizeof(m), NULL, 0);
 }
 

@@ -167,7 +167,8 @@ static void test_wall_filter_warden__many_accounts(void **s)
         assert_int_equal(call(&f, SYS_setresuid, many[i], many[LIMIT_ACCOUNTS - i], many[i]), ALLOW);
         assert_int_equal(call(&f, SYS_setresuid, many[i], many[i] + 1, many[i]), DENY);
     }
-    assert_int_equal(wall_filter_warden(&f, many, ARRAY_LEN(many), many, 1), -E2BIG); // refused, never cut short
+    assert_int_equal(wall_filter_warden(&f, many, ARRAY_LEN(many), many, 1),
+                     -E2BIG); // refused, never cut short
 }
 
 static void test_wall_filter_bus__denies(void **s)
