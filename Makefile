@@ -137,6 +137,7 @@ install: all man
 	$(Q)install -m0711 bin/ductile-gate bin/ductile-run $(DESTDIR)$(BINDIR)/
 	$(Q)install -m0711 bin/ductile-bus $(DESTDIR)$(LIBEXECDIR)/ductile/
 	$(Q)install -m0644 share/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+	$(Q)install -d $(DESTDIR)$(DATADIR)/doc/ductile && install -m0644 README.md PRIVSEP.md NEWS.md share/doc/reference.md $(DESTDIR)$(DATADIR)/doc/ductile/
 	$(Q)install -m0644 share/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	$(Q)rm -rf $(DESTDIR)$(DATADIR)/ductile/plugins && cp -R share/plugins $(DESTDIR)$(DATADIR)/ductile/
 	$(Q)find $(DESTDIR)$(DATADIR)/ductile/plugins \( -name __pycache__ -o -name '*.pyc' \) -prune -exec rm -rf {} +

@@ -14,10 +14,12 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 // A child in shared memory must not run a sanitizer's bookkeeping.
@@ -124,9 +126,40 @@ NO_SAN static long set_limits(const struct privs_plan *plan)
 
     none.rlim_cur = none.rlim_max = 0;
     long r = RAW4(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL);
+    // The unit's LimitMEMLOCK is for the vault, not for plugins: back to the kernel's own 8 MiB, never above
+    // what we have.
+    struct rlimit lock;
+    if (r == 0)
+        r = RAW4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, NULL, &lock);
+    if (r == 0) {
+        lock.rlim_max = MIN(lock.rlim_max, (rlim_t)8 << 20);
+        lock.rlim_cur = lock.rlim_max;
+        r = RAW4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, &lock, NULL);
+    }
     for (unsigned i = 0; r == 0 && i < plan->n_limits; i++)
         r = RAW4(SYS_prlimit64, 0, plan->limits[i].resource, &plan->limits[i].value, NULL);
     return r;
+}
+
+// Scheduling as a fresh login has it. A service that was started nicer than 0 cannot go back without
+// CAP_SYS_NICE: that is the operator's choice then, and holds for plugins too. oom_score_adj stays: written
+// here, it would be written for every process that shares this memory (the warden).
+NO_SAN static long reset_scheduling(void)
+{
+    static const struct sched_param zero;
+    static unsigned char all[128]; // every CPU; the kernel takes those of our cpuset
+
+    for (unsigned i = 0; i < sizeof(all); i++)
+        all[i] = 0xff;
+    long r = RAW3(SYS_sched_setscheduler, 0, SCHED_OTHER, &zero);
+    if (r == 0)
+        r = RAW3(SYS_sched_setaffinity, 0, sizeof(all), all);
+    if (r == 0)
+        r = RAW3(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
+    if (r == -ENOSYS) // a kernel without block devices
+        r = 0;
+    long nice = RAW3(SYS_setpriority, PRIO_PROCESS, 0, 0);
+    return r < 0 ? r : nice == -EACCES || nice == -EPERM ? 0 : nice;
 }
 
 NO_SAN static long join_cgroup(int fd)
@@ -241,6 +274,7 @@ NO_SAN int privs_drop(const struct privs_plan *plan, struct privs_record *record
     STEP(SIGNALS, reset_signals());
     STEP(DESCRIPTORS, place_descriptors(plan));
     STEP(LIMITS, set_limits(plan));
+    STEP(SCHEDULING, reset_scheduling());
     STEP(CGROUP, join_cgroup(plan->cgroup_fd));
     if (plan->enforce && !is_broken(plan, BREAK_NOUID)) {
         const uid_t uid = target_uid(plan);

@@ -20,7 +20,7 @@ verbs_exist() {
         esac
         bin/$program ${rest%% *} --help >/dev/null 2>&1 || bin/$program $(cut -d' ' -f1,2 <<<"$rest") --help >/dev/null 2>&1 ||
             { echo "$file: $program $rest: no such verb"; bad=1; }
-    done < <(grep -ohE '^ *(\$ |# |sudo )?ductile(-install|-gate|-vault|-run)? [a-z]+( [a-z-]+)?' "$file" | sed -E 's/^ *(\$ |# |sudo )?//' | sort -u)
+    done < <(grep -ohE '^ *(\$ |# |sudo )?ductile(-install|-gate|-vault|-run)? [a-z]+( [a-z-]+)?( [a-z-]+)?' "$file" | sed -E 's/^ *(\$ |# |sudo )?//' | sort -u)
     return $bad
 }
 for file in README.md PRIVSEP.md HACKING.md; do

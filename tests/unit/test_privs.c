@@ -4,6 +4,7 @@
 #include "unit.h"
 #include "wall.h"
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -280,6 +281,37 @@ static void test_privs_drop__signals(void **s)
     assert_int_equal(in_child(signals_are_default, NULL), 0);
 }
 
+static int scheduling_is_default(void *arg)
+{
+    struct privs_plan p = plan();
+    struct privs_record r = {0};
+    struct rlimit lock = {1 << 30, RLIM_INFINITY};
+    cpu_set_t one, now;
+    const struct sched_param zero = {0};
+    (void)arg;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) < 0 || sched_setscheduler(0, SCHED_BATCH, &zero) < 0 ||
+        syscall(SYS_ioprio_set, 1, 0, 3 << 13) < 0)
+        return 1;
+    setrlimit(RLIMIT_MEMLOCK, &lock); // where it may be raised; under the real unit it is 64 MiB anyway
+    if (be_service() < 0 || privs_drop(&p, &r) < 0)
+        return 2;
+    if (sched_getaffinity(0, sizeof(now), &now) < 0 || getrlimit(RLIMIT_MEMLOCK, &lock) < 0)
+        return 3;
+    if (CPU_COUNT(&now) < (int)MIN(sysconf(_SC_NPROCESSORS_ONLN), 2L))
+        return 4;
+    if (sched_getscheduler(0) != SCHED_OTHER || syscall(SYS_ioprio_get, 1, 0) >> 13 == 3)
+        return 5;
+    return lock.rlim_max <= 8 << 20 ? 0 : 6;
+}
+
+static void test_privs_drop__scheduling_and_limits(void **s)
+{
+    (void)s;
+    assert_int_equal(in_child(scheduling_is_default, NULL), 0);
+}
+
 static int unconfined_keeps_its_uid(void *arg)
 {
     struct privs_plan p = plan();
@@ -366,5 +398,5 @@ static void test_privs_harden__descriptors_and_dumpable(void **s)
 
 RUN(T(privs_shed__exactly_two), T(privs_drop__control_naive_drop_regains_everything), T(privs_drop__full),
     T(privs_drop__each_stage_fails_by_name), T(privs_exec__no_descriptor_above_2), T(privs_drop__signals),
-    T(privs_drop__unconfined_only_clears), T(privs_become__for_good), T(privs_can_drop__is_tried),
-    T(privs_enter__reads_as_somebody), T(privs_harden__descriptors_and_dumpable))
+    T(privs_drop__scheduling_and_limits), T(privs_drop__unconfined_only_clears), T(privs_become__for_good),
+    T(privs_can_drop__is_tried), T(privs_enter__reads_as_somebody), T(privs_harden__descriptors_and_dumpable))

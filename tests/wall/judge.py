@@ -50,6 +50,8 @@ def walled(args):
             wrong.append("%s is %r, not %r" % (key, i[key], value))
     if len(set(i["uid"])) != 1 or i["uid"][0] != args.uid or len(set(i["gid"])) != 1:
         wrong.append("ids: %s %s" % (i["uid"], i["gid"]))
+    if i["memlock"] > 8 << 20 or i["core"] != 0:
+        wrong.append("limits: memlock %s, core %s" % (i["memlock"], i["core"]))
     env = i["environ"]
     allowed = {"PATH", "HOME", "TZ", "LANG", "LANGUAGE", "TMPDIR", "LC_ALL", "LC_CTYPE"}  # python sets LC_CTYPE itself
     if args.confined:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -210,7 +211,8 @@ def identity():
         "no_new_privs": s["NoNewPrivs"],
         "seccomp": s["Seccomp"],
         "uid": os.getresuid(), "gid": os.getresgid(), "groups": os.getgroups(),
-        "fds": fds, "cwd": os.getcwd(), "umask": s.get("Umask"), "signals_ignored": ignored,
+        "fds": fds, "cwd": os.getcwd(), "umask": s.get("Umask"), "memlock": resource.getrlimit(resource.RLIMIT_MEMLOCK)[1],
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[1], "signals_ignored": ignored,
         "signals_blocked": int(s["SigBlk"], 16),
         "environ": dict(os.environ), "argv0": sys.argv[0],
         "sid_is_pid": os.getsid(0) == os.getpid(), "stdin_opens": stdin_opens(),
