@@ -288,6 +288,7 @@ static struct privs_plan plan_for(const struct gate *g, const struct account_con
         .fd_err = -1,
         .cgroup_fd = -1,
         .landlock_fd = landlock,
+        .filter = a ? wall_filter_of(a) : NULL,
         .cwd = !a        ? "/"
                : a->home ? a->home
                          : a->state_dir,
@@ -301,9 +302,7 @@ static void run_identity(struct trial *t)
     const struct account_config *a = t->gate->identities[t->identity].account;
     struct privs_record record = {0};
     uint32_t layers;
-    int landlock = a && !privs_broken(BREAK_NOLANDLOCK)
-                       ? wall_landlock_build((enum landlock_level)a->landlock, a->state_dir, &layers)
-                       : -1;
+    int landlock = a && !privs_broken(BREAK_NOLANDLOCK) ? wall_landlock_of(t->gate->config, a, &layers) : -1;
     const struct privs_plan plan = plan_for(t->gate, a, landlock);
 
     if (privs_drop(&plan, &record) < 0) {

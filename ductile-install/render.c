@@ -191,7 +191,8 @@ char *render_config(enum posture posture, const char *instance, const struct hos
 
     sb_addf(&sb,
             "# ductile, instance %s. One source of truth: ductile-install makes the host match this file,\n"
-            "# ductile-gate checks the host against it, ductile-run runs by it. Every key: " DUCTILE_DATADIR "/doc/ductile/reference.md\n"
+            "# ductile-gate checks the host against it, ductile-run runs by it. Every key: " DUCTILE_DATADIR
+            "/doc/ductile/reference.md\n"
             "# Commented keys show their defaults (%%i = the instance, %%n = the account).\n\n",
             instance);
     sb_addf(&sb, "service:\n  name: %s\n", instance);

@@ -133,6 +133,67 @@ int cgroup_count(int dir)
     return r < 0 ? r : n;
 }
 
+static const struct {
+    const char *name;
+    enum cgroup_controller bit;
+} controllers[] = {{"memory", CGROUP_MEMORY}, {"pids", CGROUP_PIDS}, {"cpu", CGROUP_CPU}};
+
+unsigned cgroup_enable(int dir)
+{
+    OWNED(freep) char *text = NULL;
+    size_t len;
+    unsigned held = 0;
+    OWNED(fd_closep) int fd = open_file(dir, "cgroup.subtree_control", O_RDONLY);
+
+    // One by one: one that cannot be had (bound to cgroup v1, not delegated) must not cost the others.
+    for (size_t i = 0; i < ARRAY_LEN(controllers); i++) {
+        char order[16];
+        snprintf(order, sizeof(order), "+%s", controllers[i].name);
+        if (write_file(dir, "cgroup.subtree_control", order) < 0)
+            continue;
+    }
+    if (fd < 0 || fd_read_all(fd, 4096, &text, &len) < 0)
+        return 0;
+    for (char *save = NULL, *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+        for (size_t i = 0; i < ARRAY_LEN(controllers); i++)
+            if (str_eq(word, controllers[i].name))
+                held |= controllers[i].bit;
+    return held;
+}
+
+static int write_limit(int dir, const char *name, uint64_t value)
+{
+    char text[32];
+
+    if (value == 0)
+        return write_file(dir, name, "max");
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    return write_file(dir, name, text);
+}
+
+int cgroup_limit(int dir, unsigned held, uint64_t memory, uint64_t pids, uint64_t cpu)
+{
+    char quota[64];
+    int r = 0;
+
+    if (held & CGROUP_PIDS)
+        r = write_limit(dir, "pids.max", pids);
+    if (r == 0 && (held & CGROUP_MEMORY)) {
+        r = write_limit(dir, "memory.max", memory);
+        // All of the job or nothing of it; and no way around the limit by swap. Both files are missing on
+        // some kernels.
+        if (r == 0 && write_file(dir, "memory.oom.group", "1") < 0 && errno != ENOENT)
+            r = err_last();
+        if (r == 0 && write_file(dir, "memory.swap.max", memory ? "0" : "max") < 0 && errno != ENOENT)
+            r = err_last();
+    }
+    if (r == 0 && (held & CGROUP_CPU)) {
+        snprintf(quota, sizeof(quota), "%llu 100000", (unsigned long long)cpu * 1000);
+        r = write_file(dir, "cpu.max", cpu ? quota : "max 100000");
+    }
+    return r;
+}
+
 int cgroup_kill(int dir)
 {
     return write_file(dir, "cgroup.kill", "1");

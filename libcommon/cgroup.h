@@ -4,6 +4,7 @@
 #include "owned.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 // Opens the directory of this process's own cgroup v2 for use as a delegated root. -ENOENT: there is no
@@ -21,6 +22,12 @@ MUST int cgroup_open_events(int dir);
 MUST int cgroup_populated(int events_fd);
 // How many processes are in dir itself (what is not reaped counts not).
 MUST int cgroup_count(int dir);
+// The controllers of dir, enabled for its children where the kernel lets us. Bits of enum cgroup_controller.
+enum cgroup_controller { CGROUP_MEMORY = 1, CGROUP_PIDS = 2, CGROUP_CPU = 4 };
+MUST unsigned cgroup_enable(int dir);
+// Sets the limits of a job's cgroup, for those of `controllers`. 0 is no limit; bytes, processes, percent of
+// one CPU. -errno.
+MUST int cgroup_limit(int dir, unsigned controllers, uint64_t memory, uint64_t pids, uint64_t cpu);
 // SIGKILL to everything in dir and below.
 MUST int cgroup_kill(int dir);
 // Kills and removes every child of parent whose name starts with prefix, waiting at most timeout_ms for each

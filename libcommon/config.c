@@ -58,6 +58,7 @@ enum values {
     VALUES_ON_UNATTESTED,
     VALUES_SIDEDOOR,
     VALUES_LANDLOCK,
+    VALUES_NETWORK,
     VALUES_API_OPERATORS,
     VALUES_POSTURE
 };
@@ -67,7 +68,9 @@ static const char *const value_names[][5] = {
     [VALUES_ON_UNATTESTED] = {[UNATTESTED_REFUSE] = "refuse"},
     [VALUES_SIDEDOOR] =
         {[SIDEDOOR_WARN] = "warn", [SIDEDOOR_REFUSE] = "refuse", [SIDEDOOR_STRICT] = "strict"},
-    [VALUES_LANDLOCK] = {[LANDLOCK_SCOPE] = "scope", [LANDLOCK_WRITE] = "write"},
+    [VALUES_LANDLOCK] =
+        {[LANDLOCK_SCOPE] = "scope", [LANDLOCK_WRITE] = "write", [LANDLOCK_STRICT] = "strict"},
+    [VALUES_NETWORK] = {[NETWORK_FULL] = "full", [NETWORK_NONE] = "none"},
     [VALUES_API_OPERATORS] = {[API_OPERATORS_RO] = "ro", [API_OPERATORS_RW] = "rw"},
     [VALUES_POSTURE] = {[POSTURE_UNCONFINED] = "unconfined",
                         [POSTURE_FULL_PRIVSEP] = "full-privsep",

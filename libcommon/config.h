@@ -8,7 +8,8 @@
 
 enum posture { POSTURE_UNCONFINED, POSTURE_FULL_PRIVSEP, POSTURE_HYBRID, POSTURE_COUNT_ };
 enum account_mode { MODE_UNCONFINED, MODE_CONFINED, MODE_CREDENTIALED, MODE_COUNT_ };
-enum landlock_level { LANDLOCK_SCOPE, LANDLOCK_WRITE, LANDLOCK_COUNT_ };
+enum landlock_level { LANDLOCK_SCOPE, LANDLOCK_WRITE, LANDLOCK_STRICT, LANDLOCK_COUNT_ };
+enum network { NETWORK_FULL, NETWORK_NONE };
 enum sidedoor { SIDEDOOR_WARN, SIDEDOOR_REFUSE, SIDEDOOR_STRICT, SIDEDOOR_COUNT_ };
 enum on_unattested { UNATTESTED_REFUSE, UNATTESTED_COUNT_ };
 enum api_operators { API_OPERATORS_RO, API_OPERATORS_RW, API_OPERATORS_COUNT_ };
@@ -43,7 +44,10 @@ struct account_config {
     const char *user;
     int64_t uid, gid; // as pinned, or ID_AUTO until config_resolve
     const char *state_dir, *home;
-    uint64_t landlock; // enum landlock_level
+    uint64_t landlock;          // enum landlock_level
+    struct strs read;           // level strict: what it may read besides
+    uint64_t network;           // enum network
+    uint64_t memory, pids, cpu; // 0: no limit; bytes, processes, percent of one CPU
     uint64_t nofile, fsize;
 };
 
@@ -131,7 +135,8 @@ struct config_file {
 // -ECANCELED with every error in refusal->why. For ductile-install, which takes ids from passwd and group.
 MUST int config_read(int root, const char *path, const char *instance, struct config **ret,
                      struct refusal *refusal);
-// The same, and resolves ids from accounts.lock.yaml where that exists. -ECANCELED also where it does not fit.
+// The same, and resolves ids from accounts.lock.yaml where that exists. -ECANCELED also where it does not
+// fit.
 MUST int config_load(int root, const char *path, const char *instance, struct config **ret,
                      struct refusal *refusal);
 // The same from texts that are already in memory (the bus gets them so). Takes the files over, also when it

@@ -57,10 +57,19 @@ static void derive_account(struct decode *d, struct account_config *a)
         if (a->landlock != LANDLOCK_SCOPE)
             rule(d, ynode_get(n, "landlock"), path,
                  "a credentialed account acts as you: landlock is `scope`");
-        if (!ynode_get(ynode_get(n, "limits"), "fsize"))
-            a->fsize = 0;
+        // Its limits are the login's own, unless said otherwise.
+        const struct {
+            const char *key;
+            uint64_t *value;
+        } limits[] = {{"fsize", &a->fsize}, {"memory", &a->memory}, {"pids", &a->pids}};
+        for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+            if (!ynode_get(ynode_get(n, "limits"), limits[i].key))
+                *limits[i].value = 0;
         return;
     }
+    if (a->read.n > 0 && a->landlock != LANDLOCK_STRICT)
+        rule(d, ynode_get(n, "read"), path,
+             "read: adds to what landlock: strict allows, and it is not strict");
     if (!a->user)
         a->user = config_expand(d, "%i-%n", a->name);
     if (!a->state_dir)

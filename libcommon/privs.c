@@ -14,6 +14,7 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -298,6 +299,8 @@ NO_SAN int privs_drop(const struct privs_plan *plan, struct privs_record *record
     }
     if (plan->enforce)
         STEP(LANDLOCK, restrict_landlock(plan->landlock_fd));
+    if (plan->filter && !privs_broken(BREAK_NOFILTER))
+        STEP(FILTER, RAW3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, plan->filter));
     STEP(READBACK, (read_back(record), 0));
     if (privs_broken(BREAK_NOPROOF))
         return 0;

@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+struct sock_fprog;
+
 enum privs_stage {
 #define STAGE(name, word, reason) STAGE_##name,
 #include "stage.def"
@@ -30,10 +32,11 @@ struct privs_plan {
                   // are done
     uid_t uid;
     gid_t gid;
-    uid_t service_uid, bus_uid; // regaining these must fail
-    int fd_in, fd_out, fd_err;  // to become 0, 1, 2; -1 leaves that number alone. Each > 2
-    int cgroup_fd;              // cgroup.procs opened for writing, or -1
-    int landlock_fd;            // a ruleset, or -1
+    uid_t service_uid, bus_uid;      // regaining these must fail
+    int fd_in, fd_out, fd_err;       // to become 0, 1, 2; -1 leaves that number alone. Each > 2
+    int cgroup_fd;                   // cgroup.procs opened for writing, or -1
+    int landlock_fd;                 // a ruleset, or -1
+    const struct sock_fprog *filter; // one more seccomp filter (network: none), or NULL
     const char *cwd;
     bool make_tmp; // make cwd/tmp, 0700, where it is missing: the contract's TMPDIR
     const struct privs_limit *limits;

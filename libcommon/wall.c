@@ -10,6 +10,7 @@
 #include "str.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 // Debian 12's headers stop at ABI 2; the numbers are kernel ABI and do not change.
@@ -30,6 +31,8 @@ struct landlock_beneath {
 #define FS_MAKE_ALL    (UINT64_C(0x7f) << 6) // char, dir, reg, sock, fifo, block, sym
 #define FS_REFER       (UINT64_C(1) << 13)   // ABI 2
 #define FS_TRUNCATE    (UINT64_C(1) << 14)   // ABI 3
+#define NET_BIND_TCP   (UINT64_C(1) << 0)    // ABI 4
+#define NET_CONNECT    (UINT64_C(1) << 1)    // ABI 4
 #define SCOPE_ABSTRACT (UINT64_C(1) << 0)    // ABI 6
 #define SCOPE_SIGNAL   (UINT64_C(1) << 1)    // ABI 6
 #define CREATE_VERSION 1u
@@ -104,60 +107,130 @@ static uint64_t write_rights(int abi)
            (abi >= 3 ? FS_TRUNCATE : 0);
 }
 
-static int allow_write_level(int ruleset, const char *state_dir, int abi)
+static const uint64_t read_rights = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR;
+// A rule on a file may hold only rights that files have.
+static const uint64_t file_rights = FS_EXECUTE | FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE;
+
+enum path_kind { PATH_TREE, PATH_DEVICE, PATH_READ };
+
+// Grants access beneath path, as far as the ruleset handles it and the path can have it. A path that this
+// host does not have is nothing to grant.
+static int grant(int ruleset, const char *path, uint64_t access, const struct landlock_ruleset *attr)
+{
+    struct stat st;
+    uint64_t rights = access & attr->handled_access_fs;
+
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+        rights &= file_rights;
+    if (rights == 0)
+        return 0;
+    int r = allow(ruleset, path, rights);
+    return r == -ENOENT || r == -EACCES ? 0 : r;
+}
+
+static int grant_table(int ruleset, const struct landlock_ruleset *attr)
 {
     static const struct {
         const char *path;
-        bool tree;
+        enum path_kind kind;
     } paths[] = {
-#define TREE                              true
-#define DEVICE                            false
+#define TREE                              PATH_TREE
+#define DEVICE                            PATH_DEVICE
+#define READ                              PATH_READ
 #define LANDLOCK_PATH(path, kind, reason) {path, kind},
 #include "landlock.def"
 #undef LANDLOCK_PATH
 #undef TREE
 #undef DEVICE
+#undef READ
     };
-    int r = allow(ruleset, state_dir, write_rights(abi));
+    static const uint64_t rights[] = {
+        [PATH_TREE] = UINT64_MAX,
+        [PATH_DEVICE] = FS_WRITE_FILE | FS_TRUNCATE | FS_READ_FILE,
+        [PATH_READ] = FS_EXECUTE | FS_READ_FILE | FS_READ_DIR,
+    };
+    int r = 0;
 
-    for (size_t i = 0; r == 0 && i < ARRAY_LEN(paths); i++) {
-        uint64_t device = FS_WRITE_FILE | (abi >= 3 ? FS_TRUNCATE : 0);
-        r = allow(ruleset, paths[i].path, paths[i].tree ? write_rights(abi) : device);
-        if (r == -ENOENT || r == -EACCES) // a host without it: nothing to grant
-            r = 0;
-    }
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(paths); i++)
+        r = grant(ruleset, paths[i].path, rights[paths[i].kind], attr);
     return r;
 }
 
-int wall_landlock_build(enum landlock_level level, const char *state_dir, uint32_t *ret_layers)
+static struct landlock_ruleset plan_ruleset(const struct account_config *a, int abi, uint32_t *layers)
+{
+    struct landlock_ruleset attr = {0};
+
+    *layers = LAYER_BIT(LANDLOCK_DOMAIN);
+    if (a->landlock != LANDLOCK_SCOPE) {
+        attr.handled_access_fs = write_rights(abi);
+        *layers |= LAYER_BIT(LANDLOCK_WRITE);
+    } else if (abi < 6)
+        attr.handled_access_fs = FS_REFER;
+    if (a->landlock == LANDLOCK_STRICT) {
+        attr.handled_access_fs |= read_rights;
+        *layers |= LAYER_BIT(LANDLOCK_READ);
+    }
+    if (abi >= 4 && a->network == NETWORK_NONE) {
+        attr.handled_access_net = NET_BIND_TCP | NET_CONNECT;
+        *layers |= LAYER_BIT(LANDLOCK_TCP);
+    }
+    if (abi >= 6) {
+        // A credentialed plugin acts as you: it may talk to your abstract sockets, as your shell may.
+        attr.scoped = SCOPE_SIGNAL | (a->landlock != LANDLOCK_SCOPE ? SCOPE_ABSTRACT : 0);
+        *layers |= LAYER_BIT(LANDLOCK_SIGNAL);
+    }
+    return attr;
+}
+
+int wall_landlock_build(const struct account_config *a, const char *const *code, size_t n_code,
+                        uint32_t *ret_layers)
 {
     int abi = wall_landlock_abi(), r = 0;
-    uint32_t layers = LAYER_BIT(LANDLOCK_DOMAIN);
-    struct landlock_ruleset attr = {0};
+    uint32_t layers;
 
     if (abi < WALL_LANDLOCK_FLOOR)
         return -ENOSYS;
-    if (level == LANDLOCK_WRITE) {
-        attr.handled_access_fs = write_rights(abi);
-        layers |= LAYER_BIT(LANDLOCK_WRITE);
-    } else if (abi < 6)
-        attr.handled_access_fs = FS_REFER;
-    if (abi >= 6) {
-        // A credentialed plugin acts as you: it may talk to your abstract sockets, as your shell may.
-        attr.scoped = SCOPE_SIGNAL | (level == LANDLOCK_WRITE ? SCOPE_ABSTRACT : 0);
-        layers |= LAYER_BIT(LANDLOCK_SIGNAL);
-    }
+    const struct landlock_ruleset attr = plan_ruleset(a, abi, &layers);
     OWNED(fd_closep) int fd = create_ruleset(&attr, abi);
     if (fd < 0)
         return fd;
-    if (level == LANDLOCK_WRITE)
-        r = allow_write_level(fd, state_dir, abi);
-    else if (abi < 6)
+    if (a->landlock != LANDLOCK_SCOPE) {
+        r = allow(fd, a->state_dir, attr.handled_access_fs); // must be there, unlike the rest
+        if (r == 0)
+            r = grant_table(fd, &attr);
+        for (size_t i = 0; r == 0 && i < n_code; i++)
+            r = grant(fd, code[i], read_rights, &attr);
+        for (size_t i = 0; r == 0 && i < a->read.n; i++)
+            r = grant(fd, a->read.list[i], read_rights, &attr);
+    } else if (abi < 6)
         r = allow(fd, "/", FS_REFER);
     if (r < 0)
         return r;
     *ret_layers = layers;
     return fd_take(&fd);
+}
+
+int wall_landlock_of(const struct config *config, const struct account_config *account, uint32_t *ret_layers)
+{
+    char locked[LIMIT_PATH];
+    const char **code = calloc(config->plugin_roots.n + 1, sizeof(*code));
+    size_t n = 0;
+
+    if (!code)
+        return -ENOMEM;
+    snprintf(locked, sizeof(locked), "/opt/%s/locked", config->name);
+    code[n++] = locked;
+    for (size_t i = 0; i < config->plugin_roots.n; i++) {
+        bool home = false; // code in a home runs from its locked copy
+        for (size_t j = 0; j < config->accounts.n; j++)
+            home |= config->accounts.list[j].home &&
+                    str_path_within(config->plugin_roots.list[i], config->accounts.list[j].home);
+        if (!home)
+            code[n++] = config->plugin_roots.list[i];
+    }
+    int r = wall_landlock_build(account, code, n, ret_layers);
+    free(code);
+    return r;
 }
 
 int wall_landlock_bus(const char *ledger_dir)

@@ -36,6 +36,11 @@ MUST int wall_filter_warden(struct wall_filter *f, const uint32_t *uids, size_t 
 MUST int wall_filter_config(struct wall_filter *f, const struct config *config);
 // The bus's own, on top: no exec, no set*id, no ptrace, no new sockets, no new namespaces.
 MUST int wall_filter_bus(struct wall_filter *f);
+// For `network: none`, on top in the plugin: socket() only for AF_UNIX, no io_uring (it makes sockets past a
+// filter). socketpair() knows no other family that leads anywhere.
+MUST int wall_filter_no_network(struct wall_filter *f);
+// The program of an account's own filter, for privs_plan; static. NULL where it needs none.
+const struct sock_fprog *wall_filter_of(const struct account_config *account);
 // Loads it; no_new_privs must be set. -errno.
 MUST int wall_filter_load(const struct wall_filter *f);
 
@@ -47,9 +52,14 @@ int wall_landlock_abi(void);
 void wall_landlock_cap(int abi);
 #define WALL_LANDLOCK_FLOOR 2 // 5.19; below, renames across directories cannot be granted
 
-// A ruleset for an account. state_dir is granted at level `write`. *ret_layers gets the LAYER_LANDLOCK_* bits
-// that this kernel makes it hold. Returns a descriptor, or -errno (-ENOSYS: no Landlock).
-MUST int wall_landlock_build(enum landlock_level level, const char *state_dir, uint32_t *ret_layers);
+// A ruleset for an account. Its state_dir is granted from level `write` on; code: the trees its plugins run
+// from, which level `strict` must be let read. *ret_layers gets the LAYER_LANDLOCK_* bits that this kernel
+// makes it hold. Returns a descriptor, or -errno (-ENOSYS: no Landlock).
+MUST int wall_landlock_build(const struct account_config *account, const char *const *code, size_t n_code,
+                             uint32_t *ret_layers);
+// The same with the code trees of a config: its plugin roots outside of homes, and the locked copies.
+MUST int wall_landlock_of(const struct config *config, const struct account_config *account,
+                          uint32_t *ret_layers);
 // The bus's: everything about files is denied but what lies beneath ledger_dir. -errno.
 MUST int wall_landlock_bus(const char *ledger_dir);
 // Restricts this process. -errno.

@@ -1,13 +1,10 @@
 // The seccomp filters, as classic BPF. Rules of the house:
-// - Allow form for ids: what is not listed is refused. A deny rule on "argument == 0" was climbed with 1 <<
-// 32,
-//   because a filter sees 64 bits and the kernel uses 32. Only the low word is compared here, as the kernel
-//   does.
+// - Allow form for ids: what is not listed is refused. A deny rule on "argument == 0" was climbed with
+//   1 << 32, because a filter sees 64 bits and the kernel uses 32. Only the low word is compared here, as the
+//   kernel does.
 // - clone3 answers ENOSYS, not EPERM: libc then falls back to clone, whose flags a filter can see. EPERM
-// kills
-//   every thread library.
-// - A number of a foreign ABI (int 0x80, x32) answers ENOSYS: the native numbers below mean other calls
-// there.
+//   kills every thread library.
+// - A number of a foreign ABI (int 0x80, x32) answers ENOSYS: the native numbers below mean other calls.
 #include "privs.h"
 #include "wall.h"
 #include <linux/audit.h>
@@ -15,6 +12,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -201,6 +199,31 @@ int wall_filter_bus(struct wall_filter *f)
         on_call(f, id_calls[i].nr, DENY);
     ret(f, SECCOMP_RET_ALLOW);
     return f->overflow ? -E2BIG : 0;
+}
+
+int wall_filter_no_network(struct wall_filter *f)
+{
+    begin(f);
+    on_call(f, SYS_io_uring_setup, ABSENT);
+    emit(f, BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 4);
+    load_argument(f, 0);
+    emit(f, BPF_JMP | BPF_JEQ | BPF_K, AF_UNIX, 1, 0);
+    ret(f, SECCOMP_RET_ERRNO | EACCES);
+    ret(f, SECCOMP_RET_ALLOW);
+    ret(f, SECCOMP_RET_ALLOW);
+    return f->overflow ? -E2BIG : 0;
+}
+
+const struct sock_fprog *wall_filter_of(const struct account_config *account)
+{
+    static struct wall_filter filter;
+    static struct sock_fprog program;
+
+    if (account->network != NETWORK_NONE)
+        return NULL;
+    if (!program.filter && wall_filter_no_network(&filter) == 0)
+        program = (struct sock_fprog){filter.len, filter.code};
+    return &program; // empty where it could not be built, which the kernel refuses: then nothing runs
 }
 
 int wall_filter_load(const struct wall_filter *f)

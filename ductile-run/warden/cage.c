@@ -31,19 +31,36 @@ static void close_cgroup(struct slot *s)
     fd_closep(&s->cgroup_dir);
 }
 
+// The kept cgroup gets the limits of the account that comes next; mostly it has them already.
+static int limit(struct warden *w, struct slot *s)
+{
+    const struct account_config *a = s->account;
+
+    if (w->controllers == 0 || !a || s->limited == a)
+        return 0;
+    int r = cgroup_limit(s->cgroup_dir, w->controllers, a->memory, a->pids, a->cpu);
+    s->limited = r < 0 ? NULL : a;
+    return r;
+}
+
 int cage_prepare(struct warden *w, struct slot *s)
 {
     char name[32];
     int r;
 
-    if (w->cgroup_root < 0 || s->cgroup_dir >= 0)
+    if (w->cgroup_root < 0)
         return 0;
+    if (s->cgroup_dir >= 0)
+        return limit(w, s);
     snprintf(name, sizeof(name), "slot-%u", s->index);
     r = cgroup_make(w->cgroup_root, name, &s->cgroup_dir);
     if (r == 0)
         r = s->procs_fd = cgroup_open_procs(s->cgroup_dir);
     if (r >= 0)
         r = s->events_fd = cgroup_open_events(s->cgroup_dir);
+    s->limited = NULL;
+    if (r >= 0)
+        r = limit(w, s);
     if (r >= 0)
         return 0;
     close_cgroup(s);

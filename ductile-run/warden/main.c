@@ -140,7 +140,7 @@ static int build_rulesets(struct warden *w, struct refusal *refusal)
             w->rulesets[i].fd = -1;
             continue;
         }
-        int r = wall_landlock_build((enum landlock_level)a->landlock, a->state_dir, &w->rulesets[i].layers);
+        int r = wall_landlock_of(c, a, &w->rulesets[i].layers);
         w->rulesets[i].fd = r;
         if (r < 0) {
             refuse(refusal, REFUSE_RUN_WALL, "the Landlock ruleset of account %s", a->name);
@@ -228,6 +228,7 @@ static int use_cgroups(struct warden *w, bool wanted)
     }
     if (r == 0) {
         w->cgroup_root = own;
+        w->controllers = cgroup_enable(own);
         return 0;
     }
     fd_closep(&own);

@@ -36,8 +36,11 @@ void slot_free(struct slot *s)
     fd_closep(&s->supervisor_fd);
     launch_free(ptr_take(&s->launch));
     lockset_drop(ptr_take(&s->lockset));
-    const struct slot kept = {
-        .index = s->index, .cgroup_dir = s->cgroup_dir, .procs_fd = s->procs_fd, .events_fd = s->events_fd};
+    const struct slot kept = {.index = s->index,
+                              .cgroup_dir = s->cgroup_dir,
+                              .procs_fd = s->procs_fd,
+                              .events_fd = s->events_fd,
+                              .limited = s->limited};
     *s = kept;
     s->body_fd = s->helper_fd = s->stdin_fd = s->pidfd = s->stage_fd = s->out_fd = s->err_fd =
         s->supervisor_fd = -1;

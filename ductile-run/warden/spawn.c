@@ -176,8 +176,16 @@ static int make_pipes(struct pipes *p)
     return r < 0 ? err_last() : 0;
 }
 
-static unsigned set_limits(const struct account_config *a, struct privs_limit limits[static 2])
+static bool holds(const struct warden *w, const struct slot *s, enum cgroup_controller controller)
 {
+    return s->procs_fd >= 0 && (w->controllers & controller);
+}
+
+// What no controller holds is left to rlimits: coarser (a process's memory, an account's processes), and said
+// so.
+static unsigned set_limits(const struct warden *w, const struct slot *s, struct privs_limit limits[static 4])
+{
+    const struct account_config *a = s->account;
     unsigned n = 0;
 
     if (!a)
@@ -185,6 +193,11 @@ static unsigned set_limits(const struct account_config *a, struct privs_limit li
     limits[n++] = (struct privs_limit){RLIMIT_NOFILE, {a->nofile, a->nofile}};
     if (a->fsize > 0)
         limits[n++] = (struct privs_limit){RLIMIT_FSIZE, {a->fsize, a->fsize}};
+    // RLIMIT_DATA and not RLIMIT_AS: runtimes reserve far more than they use.
+    if (a->memory > 0 && !holds(w, s, CGROUP_MEMORY))
+        limits[n++] = (struct privs_limit){RLIMIT_DATA, {a->memory, a->memory}};
+    if (a->pids > 0 && !holds(w, s, CGROUP_PIDS))
+        limits[n++] = (struct privs_limit){RLIMIT_NPROC, {a->pids, a->pids}};
     return n;
 }
 
@@ -207,6 +220,14 @@ static uint32_t layers_of(const struct warden *w, const struct slot *s)
         layers |= LAYER_BIT(NNP);
     if (!privs_broken(BREAK_NOFILTER))
         layers |= LAYER_BIT(SECCOMP);
+    if (a->network == NETWORK_NONE && !privs_broken(BREAK_NOFILTER))
+        layers |= LAYER_BIT(NO_NETWORK);
+    if (a->memory > 0)
+        layers |= holds(w, s, CGROUP_MEMORY) ? LAYER_BIT(MEMORY_CGROUP) : LAYER_BIT(MEMORY_RLIMIT);
+    if (a->pids > 0)
+        layers |= holds(w, s, CGROUP_PIDS) ? LAYER_BIT(PIDS_CGROUP) : LAYER_BIT(PIDS_RLIMIT);
+    if (a->cpu > 0 && holds(w, s, CGROUP_CPU))
+        layers |= LAYER_BIT(CPU_CGROUP);
     if (!privs_broken(BREAK_NOLANDLOCK))
         layers |= w->rulesets[a - w->config->accounts.list].layers;
     return layers;
@@ -232,7 +253,8 @@ static void plan_launch(struct warden *w, struct slot *s, const struct pipes *p)
         .cwd = cwd_of(a),
         .make_tmp = a && a->mode == MODE_CONFINED,
         .limits = l->limits,
-        .n_limits = set_limits(a, l->limits),
+        .n_limits = set_limits(w, s, l->limits),
+        .filter = a ? wall_filter_of(a) : NULL,
     };
     snprintf(l->path, sizeof(l->path), "%s/%s", code, s->plugin->entrypoint);
     s->layers = layers_of(w, s);

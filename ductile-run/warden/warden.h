@@ -42,7 +42,7 @@ enum phase {
 struct launch {
     struct privs_plan plan;
     struct privs_record record; // written by the child
-    struct privs_limit limits[2];
+    struct privs_limit limits[4];
     char path[2 * LIMIT_PATH];
     char *argv[2], **envp; // envp is one block, owned
     void *stack;
@@ -90,6 +90,7 @@ struct slot {
 
     // its cage: a kept cgroup, or a supervisor for this job
     int cgroup_dir, procs_fd, events_fd;
+    const struct account_config *limited; // whose limits the cgroup has
     pid_t supervisor;
     int supervisor_fd;
     bool empty; // supervisor only: it has said that nothing is left
@@ -115,6 +116,7 @@ struct warden {
     uint64_t vault_size, vault_inode, vault_seen; // seen: the highest generation
 
     int cgroup_root, cgroup_bus; // -1: none delegated
+    unsigned controllers;        // enum cgroup_controller: those that hold for jobs
     struct proto_link bus;
     pid_t bus_pid;
     int bus_pidfd;
