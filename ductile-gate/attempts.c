@@ -37,6 +37,20 @@ static int result(long r)
 
 // ---- files --------------------------------------------------------------------------------------
 
+static int open_socket(const struct attempt_target *t)
+{
+    OWNED(fd_closep) int fd = socket((int)t->id, t->id == AF_NETLINK ? SOCK_RAW : SOCK_DGRAM, 0);
+
+    return result(fd);
+}
+
+static int control_local(void)
+{
+    const struct attempt_target local = {.id = AF_UNIX};
+
+    return open_socket(&local);
+}
+
 static int open_path(const char *path, int flags)
 {
     OWNED(fd_closep) int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600);
@@ -61,7 +75,7 @@ static int list_dir(const struct attempt_target *t)
 
 static int control_dir(void)
 {
-    return open_path("/", O_RDONLY | O_DIRECTORY);
+    return open_path("/usr", O_RDONLY | O_DIRECTORY); // readable at every level of Landlock
 }
 
 // A name that nobody can have taken beforehand: /tmp is everybody's.
@@ -358,6 +372,7 @@ static int start_thread(const struct attempt_target *t)
 const struct attempt attempt_open_file = {open_file, control_file, {EACCES, EPERM}};
 const struct attempt attempt_list_dir = {list_dir, control_dir, {EACCES, EPERM}};
 const struct attempt attempt_connect_socket = {connect_socket, control_socket, {EACCES, EPERM}};
+const struct attempt attempt_open_socket = {open_socket, control_local, {EACCES, EPERM}};
 const struct attempt attempt_become = {become, control_become, {EPERM}};
 const struct attempt attempt_take_group = {take_group, NULL, {EPERM}};
 const struct attempt attempt_raise_caps = {raise_caps, control_caps, {EPERM}};

@@ -149,18 +149,46 @@ static void check_locks(struct gate *g)
     }
 }
 
+// Who may run: what is locked, and the aliases of the config (`uses`), each under its own name.
+struct runner {
+    const char *name;
+    const struct account_config *account;
+    bool needs; // a secret
+};
+
+static size_t list_runners(const struct gate *g, struct runner *list)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->lock.n; i++) {
+        const struct lock_plugin *l = &g->lock.list[i];
+        const struct plugin_config *p = config_plugin(g->config, l->name);
+        list[n++] = (struct runner){l->name, config_account_of(g->config, l->name),
+                                    l->n_requires > 0 || (p && p->requires_vault)};
+    }
+    for (size_t i = 0; i < g->config->plugins.n; i++) {
+        const struct plugin_config *p = &g->config->plugins.list[i];
+        const struct lock_plugin *code = lock_of(g, p);
+        if (p->uses && p->enabled && code)
+            list[n++] = (struct runner){p->name, config_account_of(g->config, p->name),
+                                        code->n_requires > 0 || p->requires_vault};
+    }
+    return n;
+}
+
 static void check_sharing(struct gate *g)
 {
-    for (size_t i = 0; i < g->lock.n; i++) {
-        const struct lock_plugin *p = &g->lock.list[i];
-        const struct account_config *a = config_account_of(g->config, p->name);
-        for (size_t j = 0; a && p->n_requires > 0 && j < g->lock.n; j++)
-            if (j != i && config_account_of(g->config, g->lock.list[j].name) == a) {
-                gate_note(g, CHECK_SHARE, VERDICT_WARN, p->name, "account %s also runs %s", a->name,
-                          g->lock.list[j].name);
+    OWNED(freep) struct runner *list = calloc(g->lock.n + g->config->plugins.n + 1, sizeof(*list));
+    size_t n = list ? list_runners(g, list) : 0;
+
+    g->failed |= !list;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; list[i].needs && list[i].account && j < n; j++)
+            if (j != i && list[j].account == list[i].account) {
+                gate_note(g, CHECK_SHARE, VERDICT_WARN, list[i].name, "account %s also runs %s",
+                          list[i].account->name, list[j].name);
                 break;
             }
-    }
 }
 
 // A linear look: any pipeline whose steps or trigger come from a confined plugin and whose credentialed step
@@ -178,8 +206,8 @@ static void check_taint(struct gate *g)
                 p->from_plugin ? config_account_of(g->config, p->from_plugin) : NULL;
             bool trusted = j == 0 && from && from->mode == MODE_CREDENTIALED;
             if (a && a->mode == MODE_CREDENTIALED && !p->steps.list[j].accepts_untrusted && !trusted)
-                gate_note(g, CHECK_TAINT, VERDICT_WARN, p->name, "step %s runs %s as %s", p->steps.list[j].id,
-                          plugin, a->name);
+                gate_note(g, CHECK_TAINT, g->config->fail_on_taint ? VERDICT_REFUSE : VERDICT_WARN, p->name,
+                          "step %s runs %s as %s", p->steps.list[j].id, plugin, a->name);
         }
     }
 }

@@ -14,9 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
-enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED };
+enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS };
 enum probe_id {
 #define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
 #define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
@@ -256,6 +257,9 @@ static void on_target(struct trial *t, unsigned probe)
         on_path(t, probe, "%s", self && self->home ? self->home : self ? self->state_dir : "/");
         break;
     case TARGET_TMP: on_path(t, probe, "/tmp"); break;
+    case TARGET_INET: on_id(t, probe, AF_INET, "AF_INET"); break;
+    case TARGET_INET6: on_id(t, probe, AF_INET6, "AF_INET6"); break;
+    case TARGET_NETLINK: on_id(t, probe, AF_NETLINK, "AF_NETLINK"); break;
     case TARGET_NOTHING: on_id(t, probe, 0, ""); break;
     }
 }
@@ -265,7 +269,8 @@ static void on_target(struct trial *t, unsigned probe)
 static bool concerns(const struct row *row, const struct identity *id)
 {
     return row->who == WHO_ALL || (row->who == WHO_CONFINED && id->mode == MODE_CONFINED) ||
-           (row->who == WHO_CREDENTIALED && id->mode == MODE_CREDENTIALED);
+           (row->who == WHO_CREDENTIALED && id->mode == MODE_CREDENTIALED) ||
+           (row->who == WHO_NETLESS && id->account && id->account->network == NETWORK_NONE);
 }
 
 static void try_all(struct trial *t)

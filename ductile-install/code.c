@@ -167,25 +167,6 @@ static int copy_entry(int from, int to, const struct tree_entry *e, const struct
     return copy_file(from, to, e, c);
 }
 
-// Removes what we made ourselves: a tree that only root can write.
-static int remove_tree(int parent, const char *name)
-{
-    char **names = NULL;
-    size_t n = 0;
-    OWNED(fd_closep) int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    if (dir < 0 && errno == ENOTDIR)
-        return unlinkat(parent, name, 0) < 0 ? err_last() : 0;
-    if (dir < 0)
-        return errno == ENOENT ? 0 : err_last();
-    int r = fd_list(dir, &names, &n);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        if (unlinkat(dir, names[i], 0) < 0)
-            r = errno == EISDIR ? remove_tree(dir, names[i]) : err_last();
-    fd_list_free(names, n);
-    return r < 0 ? r : unlinkat(parent, name, AT_REMOVEDIR) < 0 ? err_last() : 0;
-}
-
 static int copy_all(int from, int to, const struct tree *tree, const struct code *c,
                     char where[static LIMIT_PATH])
 {
@@ -212,7 +193,7 @@ static int copy_into(int parent, const char *name, int from, const struct tree *
 
     snprintf(temp, sizeof(temp), ".%.200s.new", name);
     snprintf(old, sizeof(old), ".%.200s.old", name);
-    int r = remove_tree(parent, temp); // of an interrupted run
+    int r = fd_remove_tree(parent, temp); // of an interrupted run
     if (r == 0 && mkdirat(parent, temp, 0700) < 0)
         r = err_last();
     OWNED(fd_closep)
@@ -224,12 +205,12 @@ static int copy_into(int parent, const char *name, int from, const struct tree *
         r = err_last();
     // The old one, where there is one, steps aside first: a directory cannot be renamed over a full one.
     if (r == 0)
-        r = remove_tree(parent, old);
+        r = fd_remove_tree(parent, old);
     if (r == 0 && renameat(parent, name, parent, old) < 0 && errno != ENOENT)
         r = err_last();
     if (r == 0 && renameat(parent, temp, parent, name) < 0)
         r = err_last();
-    int e = remove_tree(parent, r < 0 ? temp : old);
+    int e = fd_remove_tree(parent, r < 0 ? temp : old);
     OWNED(fd_closep) int real = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return r < 0 ? r : e < 0 ? e : fsync(real) < 0 ? err_last() : 0;
 }

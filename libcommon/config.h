@@ -97,7 +97,7 @@ struct config {
     const char *name, *user, *operators;
     int64_t uid, gid;
     uint64_t log_level, max_workers, dedupe_ttl, drain;
-    bool unconfined, fail_on_unlocked;
+    bool unconfined, fail_on_unlocked, fail_on_taint;
     uint64_t on_unattested, fail_on_sidedoor, api_operators;
     struct strs env_passthrough, recovery_recipients, plugin_roots, include;
     const char *age_key_file, *vault_file, *state_path, *api_socket;

@@ -279,3 +279,33 @@ void fd_list_free(char **names, size_t n)
         free(names[i]);
     free(names);
 }
+
+static int remove_level(int parent, const char *name, int depth)
+{
+    char **names = NULL;
+    size_t n = 0;
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+    if (depth > LIMIT_REMOVE_DEPTH)
+        return -ELOOP;
+    OWNED(fd_closep) int dir = openat(parent, name, flags);
+    if (dir < 0 && errno == EACCES && fchmodat(parent, name, 0700, 0) == 0)
+        dir = openat(parent, name, flags);
+    if (dir < 0 && (errno == ENOTDIR || errno == ELOOP))
+        return unlinkat(parent, name, 0) < 0 ? err_last() : 0;
+    if (dir < 0)
+        return errno == ENOENT ? 0 : err_last();
+    if (fchmod(dir, 0700) < 0 && errno != EPERM) // without its write bit nothing could be taken out
+        return err_last();
+    int r = fd_list(dir, &names, &n);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        if (unlinkat(dir, names[i], 0) < 0)
+            r = errno == EISDIR ? remove_level(dir, names[i], depth + 1) : errno == ENOENT ? 0 : err_last();
+    fd_list_free(names, n);
+    return r < 0 ? r : unlinkat(parent, name, AT_REMOVEDIR) < 0 ? err_last() : 0;
+}
+
+int fd_remove_tree(int parent, const char *name)
+{
+    return remove_level(parent, name, 0);
+}

@@ -13,6 +13,7 @@ enum {
     LIMIT_LOCK_FILE = 64 << 20,    // bytes of plugins.lock
     LIMIT_BUNDLE = 128 << 20,      // bytes of what the warden hands to the bus at start
     LIMIT_TREE_ENTRIES = 20000,    // files, directories and links of one plugin
+    LIMIT_REMOVE_DEPTH = 200,      // levels of a tree that is removed; each holds a descriptor
     LIMIT_TREE_DEPTH = 32,         // directories below a plugin's root
     LIMIT_TREE_BYTES = 512 << 20,  // bytes of one plugin
     LIMIT_SECRET_VALUE = 32 << 10, // bytes of one secret
@@ -29,6 +30,7 @@ enum {
 enum {
     TIME_TERM_GRACE_MS = 5000,  // between SIGTERM and the kill of everything of a job
     TIME_LEFT_GRACE_MS = 250,   // after a plugin's exit, for what it left behind to end by itself
+    TIME_SWEEP_S = 60,          // removing what a job left in TMPDIR
     TIME_EXEC_MS = 5000,        // a child that has not exec'd by then is killed
     TIME_AUDIT_MS = 5000,       // the bus commits a delivery within this, or the spawn is refused
     TIME_ATTEST_MS = 30000,     // a re-hash that takes longer is "cannot check"

@@ -42,6 +42,20 @@ const char *log_level_name(enum log_level level)
     return levels[level].name;
 }
 
+// Every line has its own priority for the journal, and only the first begins with the program: what stands
+// after a newline in somebody's text can choose neither.
+static void add_lines(struct strbuf *sb, enum log_level level, const char *text)
+{
+    sb_addf(sb, "%s: ", state.program);
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
+        sb_addf(sb, "%.*s\n", (int)(end - text), text);
+        if (state.journal)
+            sb_addf(sb, "<%c>", levels[level].priority);
+        sb_adds(sb, "    ");
+    }
+    sb_adds(sb, text);
+}
+
 static void emit(enum log_level level, bool logfmt, const char *text)
 {
     struct strbuf sb = {0};
@@ -54,7 +68,7 @@ static void emit(enum log_level level, bool logfmt, const char *text)
         sb_addf(&sb, "level=%s program=%s msg=", levels[level].name, state.program);
         sb_add_json(&sb, text);
     } else
-        sb_addf(&sb, "%s: %s", state.program, text);
+        add_lines(&sb, level, text);
     sb_addc(&sb, '\n');
     size_t len = sb.len;
     OWNED(freep) char *line = sb_finish(&sb);

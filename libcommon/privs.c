@@ -171,6 +171,22 @@ NO_SAN static long join_cgroup(int fd)
     return n < 0 ? n : 0;
 }
 
+// TMPDIR, empty. What an earlier job left is only renamed here: removing it may take long, and is somebody
+// else's work. Whatever stands there is the account's own affair; a failure here is the plugin's to meet.
+NO_SAN static int32_t fresh_tmp(const char *old)
+{
+    static const char tmp[] = "tmp";
+    int32_t moved = 0;
+    long r = old ? RAW3(SYS_unlinkat, AT_FDCWD, tmp, AT_REMOVEDIR) : 0;
+
+    if (r == -ENOTDIR) // a file, or a link
+        RAW3(SYS_unlinkat, AT_FDCWD, tmp, 0);
+    else if (r == -ENOTEMPTY || r == -EEXIST)
+        moved = RAW5(SYS_renameat2, AT_FDCWD, tmp, AT_FDCWD, old, 0) == 0;
+    RAW3(SYS_mkdirat, AT_FDCWD, tmp, 0700);
+    return moved;
+}
+
 NO_SAN static long own_keyring(void)
 {
     long r = RAW2(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
@@ -293,10 +309,8 @@ NO_SAN int privs_drop(const struct privs_plan *plan, struct privs_record *record
     const bool astray =
         is_broken(plan, BREAK_NOUID | BREAK_ASBUS | BREAK_ASROOT); // somebody else's directory
     STEP(CWD, RAW1(SYS_chdir, astray ? "/" : plan->cwd));
-    if (plan->make_tmp) {
-        static const char tmp[] = "tmp"; // whatever stands there, a link even, is the account's own affair
-        RAW3(SYS_mkdirat, AT_FDCWD, tmp, 0700);
-    }
+    if (plan->make_tmp)
+        record->moved_tmp = fresh_tmp(plan->old_tmp);
     if (plan->enforce)
         STEP(LANDLOCK, restrict_landlock(plan->landlock_fd));
     if (plan->filter && !privs_broken(BREAK_NOFILTER))

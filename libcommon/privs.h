@@ -38,7 +38,8 @@ struct privs_plan {
     int landlock_fd;                 // a ruleset, or -1
     const struct sock_fprog *filter; // one more seccomp filter (network: none), or NULL
     const char *cwd;
-    bool make_tmp; // make cwd/tmp, 0700, where it is missing: the contract's TMPDIR
+    bool make_tmp;       // make cwd/tmp, 0700, where it is missing: the contract's TMPDIR
+    const char *old_tmp; // what is in it is renamed to this, out of the way; NULL: it is in use
     const struct privs_limit *limits;
     unsigned n_limits;
 };
@@ -53,6 +54,7 @@ struct privs_record {
     uint64_t caps_effective, caps_permitted, caps_inheritable;
     uint32_t n_ambient;
     int32_t no_new_privs;
+    int32_t moved_tmp; // 1: old_tmp is there, to be removed
 };
 
 // Steps 1 to 8 of the drop. Makes raw system calls only and touches no memory but *record, so that it may run

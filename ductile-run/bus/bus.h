@@ -148,6 +148,8 @@ void response_free(struct response *response);
 MUST int route_success(struct bus *bus, const struct queued_job *job, const struct response *response);
 // The pipeline run of a job that reached an end.
 MUST int route_ended(struct bus *bus, int64_t job);
+// At start: ends every run whose jobs ended without it (one that was recovered to dead).
+MUST int route_settle(struct bus *bus);
 
 // ---- api.c, show.c ------------------------------------------------------------------------------
 MUST int api_start(struct bus *bus);

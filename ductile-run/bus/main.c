@@ -166,6 +166,8 @@ static void open_ledger(struct bus *bus)
         bus->snapshot_id = sqlite3_column_int64(s, 0);
     sqlite3_finalize(s);
     int lost = bus->snapshot_id ? queue_recover(bus) : -EIO;
+    if (lost >= 0 && route_settle(bus) < 0)
+        lost = -EIO;
     char detail[256];
     snprintf(detail, sizeof(detail),
              "{\"posture\":\"%s\",\"config\":\"%s\",\"plugins\":%zu,\"recovered\":%d}",

@@ -23,6 +23,23 @@ static void split_uses(const char *uses, char plugin[static LIMIT_NAME], char co
 }
 
 // The job of one step, fed by an event.
+// A run whose jobs have all ended has ended: well, if all of them did. run 0: every run.
+static int end_run(struct bus *bus, int64_t run)
+{
+    return ledger_run(
+        &bus->ledger, NULL,
+        "UPDATE pipeline_run SET ended_ms=?, state=CASE WHEN EXISTS(SELECT 1 FROM job WHERE"
+        " pipeline_run=pipeline_run.id AND state<>'succeeded') THEN 'failed' ELSE 'succeeded' END"
+        " WHERE state='running' AND id BETWEEN ? AND ? AND NOT EXISTS(SELECT 1 FROM job WHERE"
+        " pipeline_run=pipeline_run.id AND state IN ('queued','running'))",
+        "iii", ledger_now_ms(), run, run > 0 ? run : INT64_MAX);
+}
+
+int route_settle(struct bus *bus)
+{
+    return end_run(bus, 0);
+}
+
 static int add_step(struct bus *bus, const struct pipeline_config *p, int64_t run, size_t step,
                     const struct source *s)
 {
@@ -44,15 +61,16 @@ static int add_step(struct bus *bus, const struct pipeline_config *p, int64_t ru
         .depth = s->job->depth + 1,
     };
     int r = queue_add(bus, &job, &id, &equals);
-    if (r == 0 && equals > 0)
+    if (r < 0)
+        return r;
+    if (equals > 0) // its step is that job, and what follows from it is that job's affair
         log_info("event %lld: step %s equals job %lld and was dropped", (long long)s->event, by,
                  (long long)equals);
-    if (r < 0 || id == 0)
-        return r;
-    if (job.depth > LIMIT_ROUTE_DEPTH) // recorded, never dropped without a word
-        return queue_move(bus, id, 0, "queued", "failed", "max-depth");
-    return ledger_run(&bus->ledger, NULL, "INSERT INTO step_run(run, step, step_id, job) VALUES(?,?,?,?)",
-                      "iisi", run, (int64_t)step + 1, p->steps.list[step].id, id);
+    r = ledger_run(&bus->ledger, NULL, "INSERT INTO step_run(run, step, step_id, job) VALUES(?,?,?,?)",
+                   "iisi", run, (int64_t)step + 1, p->steps.list[step].id, equals > 0 ? equals : id);
+    if (r == 0 && equals == 0 && job.depth > LIMIT_ROUTE_DEPTH) // recorded, never dropped without a word
+        r = queue_move(bus, id, 0, "queued", "failed", "max-depth");
+    return r < 0 ? r : end_run(bus, run);
 }
 
 static int start_pipelines(struct bus *bus, const struct source *s)
@@ -138,11 +156,11 @@ int route_success(struct bus *bus, const struct queued_job *job, const struct re
 
 int route_ended(struct bus *bus, int64_t job)
 {
-    return ledger_run(
-        &bus->ledger, NULL,
-        "UPDATE pipeline_run SET ended_ms=?, state=CASE WHEN EXISTS(SELECT 1 FROM job WHERE"
-        " pipeline_run=pipeline_run.id AND state<>'succeeded') THEN 'failed' ELSE 'succeeded' END"
-        " WHERE id=(SELECT pipeline_run FROM job WHERE id=?) AND NOT EXISTS(SELECT 1 FROM job WHERE"
-        " pipeline_run=pipeline_run.id AND state IN ('queued','running'))",
-        "ii", ledger_now_ms(), job);
+    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT pipeline_run FROM job WHERE id=?", "i", job);
+    int64_t run = s && sqlite3_step(s) == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+
+    sqlite3_finalize(s);
+    if (!s)
+        return -EIO;
+    return run == 0 ? 0 : end_run(bus, run);
 }

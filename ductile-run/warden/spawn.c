@@ -2,6 +2,7 @@
 // parent waits in D state, and a plugin that stops the child before its exec would freeze the warden for
 // good), then the drop and exec of libcommon/privs.c. The child shares errno and malloc: it makes raw system
 // calls only.
+#include "fd.h"
 #include "log.h"
 #include "rawsys.h"
 #include "str.h"
@@ -233,12 +234,49 @@ static uint32_t layers_of(const struct warden *w, const struct slot *s)
     return layers;
 }
 
+#define OLD_TMP ".tmp.old."
+
+// Is this the only job of its account? Siblings share TMPDIR, and it is emptied under none of them.
+static bool alone(const struct warden *w, const struct slot *s)
+{
+    for (unsigned i = 0; i < w->n_slots; i++)
+        if (&w->slots[i] != s && w->slots[i].account == s->account && w->slots[i].phase >= PHASE_STARTING)
+            return false;
+    return true;
+}
+
+// Removes what earlier jobs left in TMPDIR, as the account; reaped like any child, waited for by nobody.
+static void sweep(const struct account_config *a)
+{
+    char **names = NULL;
+    size_t n = 0;
+    pid_t pid = fork();
+
+    if (pid < 0)
+        log_warn("the old TMPDIR of account %s stays: %s", a->name, errno_name(errno));
+    if (pid != 0)
+        return;
+    alarm(TIME_SWEEP_S); // a tree that takes longer is the account's own disk space
+    int dir = -1;
+    if (syscall(SYS_close_range, 3, ~0u, 0) == 0 && privs_become((uid_t)a->uid, (gid_t)a->gid) == 0)
+        dir = open(a->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir < 0 || fd_list(dir, &names, &n) < 0)
+        _exit(1);
+    int r = 0;
+    for (size_t i = 0; i < n; i++)
+        if (str_starts(names[i], OLD_TMP) && fd_remove_tree(dir, names[i]) < 0)
+            r = 1;
+    _exit(r);
+}
+
 static void plan_launch(struct warden *w, struct slot *s, const struct pipes *p)
 {
     const struct account_config *a = s->account;
     struct launch *l = s->launch;
     const char *code = privs_broken(BREAK_INPLACE) ? s->plugin->source : s->plugin->code;
 
+    snprintf(l->old_tmp, sizeof(l->old_tmp), OLD_TMP "%llu.%u", (unsigned long long)s->request.job,
+             s->request.attempt);
     l->plan = (struct privs_plan){
         .enforce = w->enforce,
         .uid = a ? (uid_t)a->uid : geteuid(),
@@ -252,6 +290,7 @@ static void plan_launch(struct warden *w, struct slot *s, const struct pipes *p)
         .landlock_fd = a ? w->rulesets[a - w->config->accounts.list].fd : -1,
         .cwd = cwd_of(a),
         .make_tmp = a && a->mode == MODE_CONFINED,
+        .old_tmp = a && alone(w, s) ? l->old_tmp : NULL,
         .limits = l->limits,
         .n_limits = set_limits(w, s, l->limits),
         .filter = a ? wall_filter_of(a) : NULL,
@@ -374,6 +413,8 @@ void spawn_settled(struct warden *w, struct slot *s)
         return;
     }
     tell_started(w, s);
+    if (s->record.moved_tmp)
+        sweep(s->account);
     launch_free(ptr_take(&s->launch));
     s->phase = PHASE_RUNNING;
     s->deadline = warden_now() + (int64_t)config_timeout_of(w->config, s->request.plugin, s->request.command);

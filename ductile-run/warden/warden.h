@@ -43,7 +43,7 @@ struct launch {
     struct privs_plan plan;
     struct privs_record record; // written by the child
     struct privs_limit limits[4];
-    char path[2 * LIMIT_PATH];
+    char path[2 * LIMIT_PATH], old_tmp[32];
     char *argv[2], **envp; // envp is one block, owned
     void *stack;
 };
