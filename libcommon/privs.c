@@ -123,13 +123,12 @@ NO_SAN static long place_descriptors(const struct privs_plan *plan)
 
 NO_SAN static long set_limits(const struct privs_plan *plan)
 {
-    struct rlimit none;
+    struct rlimit none, lock;
 
-    none.rlim_cur = none.rlim_max = 0;
+    none.rlim_cur = none.rlim_max = lock.rlim_cur = lock.rlim_max = 0;
     long r = RAW4(SYS_prlimit64, 0, RLIMIT_CORE, &none, NULL);
     // The unit's LimitMEMLOCK is for the vault, not for plugins: back to the kernel's own 8 MiB, never above
     // what we have.
-    struct rlimit lock;
     if (r == 0)
         r = RAW4(SYS_prlimit64, 0, RLIMIT_MEMLOCK, NULL, &lock);
     if (r == 0) {

@@ -83,13 +83,6 @@ static char *printable(const char *s)
     return sb_finish(&sb);
 }
 
-static bool is_printable(const char *s)
-{
-    OWNED(freep) char *text = printable(s);
-
-    return text && str_eq(text, s);
-}
-
 // The same value with every string and key printable; a new reference, NULL on no memory.
 static json_t *make_printable(const json_t *v)
 {
@@ -106,9 +99,7 @@ static json_t *make_printable(const json_t *v)
         return out;
     case JSON_OBJECT:
         out = json_object();
-        json_object_foreach((json_t *)v, key, item) if (is_printable(key))
-            json_object_set_new(out, key, make_printable(item));
-        else
+        json_object_foreach((json_t *)v, key, item)
         {
             OWNED(freep) char *shown = printable(key);
             json_object_set_new(out, shown ? shown : "?", make_printable(item));

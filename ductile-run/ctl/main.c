@@ -160,12 +160,12 @@ static int job_enqueue(const struct opts *o)
 {
     struct session s;
     struct refusal refusal;
-    json_int_t id;
+    json_int_t id = 0;
     int r = open_session(o, &s, &refusal);
 
     if (r == 0)
         r = enqueue(o, &s, &id, &refusal);
-    if (r < 0)
+    if (r != 0)
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
     printf(s.json ? "{\"job_id\": %lld}\n" : "job %lld queued\n", (long long)id);
     return EXITCODE_OK;
@@ -232,11 +232,11 @@ static int job_run(const struct opts *o)
         r = await(&s, id, timeout, &job, &refusal);
     if (r < 0)
         return refusal_print(&refusal, opt_given(o, OPT_JSON));
+    bool over = is_over(job), good = str_eq(text_of(job, "state"), "succeeded");
     if (s.json)
         print_json(job);
-    else
+    else if (!good || !opt_given(o, OPT_QUIET))
         print_job(job);
-    bool over = is_over(job), good = str_eq(text_of(job, "state"), "succeeded");
     json_decref(job);
     return good ? EXITCODE_OK : over ? EXITCODE_FINDING : EXITCODE_AGAIN;
 }
