@@ -211,6 +211,21 @@ demo: deps
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) stage
 	$(Q)share/demo/demo
 
+# ---- benchmarks: never part of a test run ---------------------------------------------
+
+BENCH_DEPS := s6 gosu opendoas bubblewrap sudo
+build/bench/noop: tests/bench/noop.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c17 -O2 -static $(WARN) -o $@ $<
+build/bench/spawn: build/rel/tests/bench/spawn.o build/rel/ductile-run/warden/launch.o build/rel/libcommon.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_rel) $(LDFLAGS) -o $@ $^ $(LIBS_ductile-run)
+
+.PHONY: bench-spawn
+bench-spawn: deps build/bench/noop build/bench/spawn
+	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
+	$(Q)tests/lib/nest python3 /mnt/src/tests/bench/spawn.py
+
 # ---- lint -----------------------------------------------------------------------
 
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)

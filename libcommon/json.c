@@ -32,8 +32,12 @@ json_t *json_parse(const char *text, size_t len, unsigned max_depth, char error[
         return NULL;
     }
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
+    // jansson's text ends in " near 'WORD'", a piece of what was parsed: that may be a secret, and the place
+    // is enough.
+    const char *near = strstr(e.text, " near '");
     if (!root)
-        snprintf(error, 160, "line %d, column %d: %.100s", e.line, e.column, e.text);
+        snprintf(error, 160, "line %d, column %d: %.*s", e.line, e.column,
+                 (int)MIN(near ? near - e.text : (ptrdiff_t)strlen(e.text), (ptrdiff_t)100), e.text);
     return root;
 }
 

@@ -211,14 +211,17 @@ static int64_t backoff_ms(struct bus *bus, const char *plugin, int64_t attempt)
     return (int64_t)(delay + random % (base + 1));
 }
 
-static int read_attempts(struct bus *bus, int64_t job, int64_t *ret_max, char plugin[static LIMIT_NAME])
+static int read_attempts(struct bus *bus, int64_t job, int64_t *ret_max, char plugin[static LIMIT_NAME],
+                         char cause[static 192])
 {
-    sqlite3_stmt *s = ledger_query(&bus->ledger, "SELECT max_attempts, plugin FROM job WHERE id=?", "i", job);
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT max_attempts, plugin, reason FROM job WHERE id=?", "i", job);
     int r = s && sqlite3_step(s) == SQLITE_ROW ? 0 : -EIO;
 
     if (r == 0) {
         *ret_max = column(s, 0);
         snprintf(plugin, LIMIT_NAME, "%s", (const char *)sqlite3_column_text(s, 1));
+        snprintf(cause, 192, "%.180s", (const char *)sqlite3_column_text(s, 2));
     }
     sqlite3_finalize(s);
     return r;
@@ -226,14 +229,16 @@ static int read_attempts(struct bus *bus, int64_t job, int64_t *ret_max, char pl
 
 int queue_retry(struct bus *bus, int64_t job, int64_t attempt, const char *state, bool retry)
 {
-    char plugin[LIMIT_NAME], reason[160];
+    char plugin[LIMIT_NAME], cause[192], reason[320];
     int64_t max = 0;
-    int r = read_attempts(bus, job, &max, plugin);
+    int r = read_attempts(bus, job, &max, plugin, cause);
 
     if (r < 0 || !retry)
         return r;
     if (attempt >= max) {
-        snprintf(reason, sizeof(reason), "attempt %lld of %lld", (long long)attempt, (long long)max);
+        // What happened stays in front: it is what `job list` shows.
+        snprintf(reason, sizeof(reason), "%s%sattempt %lld of %lld", cause, cause[0] ? "; " : "",
+                 (long long)attempt, (long long)max);
         return queue_move(bus, job, attempt, state, "dead", reason);
     }
     int64_t delay = backoff_ms(bus, plugin, attempt);

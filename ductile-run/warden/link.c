@@ -194,7 +194,7 @@ static int start_bus(struct warden *w, const char *program, int wire)
     env[1] = broken;
 #endif
     l->envp = env;
-    int r = spawn_clone(l, &w->bus_pid, &w->bus_pidfd, &stage);
+    int r = launch_start(l, &w->bus_pid, &w->bus_pidfd, &stage);
     if (r < 0)
         return r;
     if (read(stage, &byte, 1) < 0) // nothing hostile runs yet: waiting here freezes nobody

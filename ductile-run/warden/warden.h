@@ -2,13 +2,14 @@
 // It parses no byte of a plugin, knows no network and no SQL.
 //
 //   main.c    phases of the start, the loop, the stop          link.c    the wire to the bus
-//   slot.c    one job's way through its phases                 attest.c  is the code what was locked
-//   spawn.c   clone, drop, exec; environment and contract      pump.c    secrets and body into the plugin's
-//   stdin reap.c    exits, timeouts, kill, what is left behind       cage.c    cgroup or supervisor around a
-//   job vault.c   the open vault and its renewal
+//   slot.c    one job's way through its phases     attest.c  is the code what was locked
+//   spawn.c   contract, environment, pipes         launch.c  clone, drop, exec
+//   pump.c    secrets and body into its stdin      cage.c    cgroup or supervisor around a job
+//   reap.c    exits, timeouts, what is left        vault.c   the open vault and its renewal
 #pragma once
 #include "cgroup.h"
 #include "config.h"
+#include "launch.h"
 #include "ledger_kinds.h"
 #include "lock.h"
 #include "privs.h"
@@ -35,17 +36,6 @@ enum phase {
     PHASE_TERM,  // SIGTERM was sent
     PHASE_LEFT,  // the plugin ended; what it left behind has a moment to end too
     PHASE_KILLED // everything was killed; waiting until it is gone
-};
-
-// Everything that a child in shared memory reads between clone and exec. The parent does not wait for it (a
-// stopped child would freeze the warden), so all of it stands here, and not on a stack of ours.
-struct launch {
-    struct privs_plan plan;
-    struct privs_record record; // written by the child
-    struct privs_limit limits[4];
-    char path[2 * LIMIT_PATH], old_tmp[32];
-    char *argv[2], **envp; // envp is one block, owned
-    void *stack;
 };
 
 struct slot {
@@ -166,12 +156,6 @@ struct lockset *lockset_use(struct lockset *set);
 void lockset_drop(struct lockset *set);
 
 // ---- spawn.c ------------------------------------------------------------------------------------
-// Starts launch->path on a stack of its own, in shared memory: drop, exec. *ret_stage_fd reads end of file
-// when it has exec'd or died; until then *launch must stay. -errno.
-MUST int spawn_clone(struct launch *launch, pid_t *ret_pid, int *ret_pidfd, int *ret_stage_fd);
-// A zeroed launch with a stack, and its end. NULL on no memory.
-struct launch *launch_new(void);
-void launch_free(struct launch *launch);
 // With the boot id, the identity of a process; 0 where it is gone.
 uint64_t proc_start_ticks(pid_t pid);
 // The plugin of a slot whose secrets may leave.

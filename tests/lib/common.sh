@@ -78,7 +78,11 @@ P
 # Adds FILE (YAML on stdin) to the config and applies it.
 add_config() { cat >"/etc/ductile/plugins.d/$1.yaml"; }
 
-install_wall() { mkdir -p /opt/wall && cp "$SRC"/tests/wall/threads /opt/wall/ 2>/dev/null || cp "$SRC"/build/wall/* /opt/wall/; chmod -R a+rX /opt/wall; }
+install_wall() { # the compiled attacks: beside the sources on a booted host, in build/ in a nest
+    local from=$SRC/build/wall
+    [ -d "$from" ] || from=$SRC/build-wall
+    mkdir -p /opt/wall && cp "$from"/* /opt/wall/ && chmod -R a+rX /opt/wall
+}
 
 job() { ductile job show --json "$1"; }
 json() { python3 -c 'import json,sys; d=json.load(sys.stdin); print(eval(sys.argv[1], {"d": d}))' "$1"; }

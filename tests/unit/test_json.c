@@ -22,6 +22,21 @@ static void test_json_parse__limits(void **s)
     assert_null(json_parse("{\"n\":1e999}", 11, 8, error));
 }
 
+// What does not parse may be a secret: the place is told, never a piece of it.
+static void test_json_parse__error_quotes_nothing(void **s)
+{
+    static const char *const texts[] = {"hunter2", "{\"a\": hunter2}", "{\"a\" hunter2", "[1,2] hunter2",
+                                        "{\"hunter2\": 1, \"hunter2\": 2}"};
+    char error[160];
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        assert_null(json_parse(texts[i], strlen(texts[i]), 8, error));
+        if (strstr(error, "hunter2"))
+            fail_msg("%s: %s", texts[i], error);
+        assert_non_null(strstr(error, "line 1"));
+    }
+}
+
 static void test_json_from_ynode__core_schema(void **s)
 {
     struct ynode *root = NULL;
@@ -40,4 +55,4 @@ static void test_json_from_ynode__core_schema(void **s)
     ynode_free(root);
 }
 
-RUN(T(json_parse__limits), T(json_from_ynode__core_schema))
+RUN(T(json_parse__limits), T(json_parse__error_quotes_nothing), T(json_from_ynode__core_schema))

@@ -600,12 +600,13 @@ static void test_queue_retry__last_attempt_is_dead(void **s)
     struct lab *lab = *s;
     int64_t id = job_at(lab, "p", 3, "failed"), single = job_at(lab, "once", 1, "timed_out");
     int64_t left = job_at(lab, "p", 2, "failed");
+    sql(lab, "UPDATE job SET reason='why' WHERE plugin='p'");
     assert_int_equal(queue_retry(&lab->bus, id, 3, "failed", true), 0);
     assert_string_equal(state_of(lab, id), "dead");
-    assert_string_equal(last_transition(lab, id), "3 failed>dead: attempt 3 of 3");
+    assert_string_equal(last_transition(lab, id), "3 failed>dead: why; attempt 3 of 3");
     assert_true(number_of(lab, "SELECT ended_ms FROM job WHERE id=?", id) > 0);
     assert_int_equal(queue_retry(&lab->bus, single, 1, "timed_out", true), 0);
-    assert_string_equal(last_transition(lab, single), "1 timed_out>dead: attempt 1 of 1");
+    assert_string_equal(last_transition(lab, single), "1 timed_out>dead: for the test; attempt 1 of 1");
     assert_int_equal(queue_retry(&lab->bus, left, 2, "failed", true), 0); // control: one before the last
     assert_string_equal(state_of(lab, left), "queued");
 }

@@ -6,10 +6,13 @@ stubborn      ignores SIGTERM, starts children that setsid, double-fork and igno
 leave         answers ok and leaves a daemon behind
 hold-stdout   answers ok and leaves a grandchild that holds its stdout open
 flood         writes 1 MiB a line until it is stopped
-never-read    answers ok without reading its request
+never-read    answers ok without reading its request (asked for by a file of that name in its cwd)
+close-stdin   closes its stdin unread, and answers ok a while later (asked for by a file too)
 die N         exits with code N after an ok answer
 signal        kills itself
 garbage       answers something that is not JSON
+raw HEX       answers with exactly these bytes
+loop          emits an event whose payload is its own
 stop-self     SIGSTOPs itself
 kill-all      kill(-1, SIGKILL)
 echo          answers with its request (without the values of secrets)
@@ -48,6 +51,11 @@ def main():
     if os.path.exists("never-read"):
         answer("did not read")
         return
+    if os.path.exists("close-stdin"):
+        os.close(0)
+        time.sleep(0.5)
+        answer("closed its stdin")
+        return
     request = json.load(sys.stdin)
     payload = request.get("payload", {})
     mode, tag = payload.get("mode", "calm"), str(payload.get("tag", request["job_id"]))
@@ -81,6 +89,10 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     elif mode == "garbage":
         sys.stdout.write("this is " + payload.get("text", "not JSON"))
+    elif mode == "raw":
+        sys.stdout.buffer.write(bytes.fromhex(payload["hex"]))
+    elif mode == "loop":
+        print(json.dumps({"status": "ok", "result": "again", "events": [{"type": payload["type"], "payload": payload}]}))
     elif mode == "stop-self":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif mode == "kill-all":
