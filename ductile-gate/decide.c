@@ -163,6 +163,8 @@ static size_t list_runners(const struct gate *g, struct runner *list)
     for (size_t i = 0; i < g->lock.n; i++) {
         const struct lock_plugin *l = &g->lock.list[i];
         const struct plugin_config *p = config_plugin(g->config, l->name);
+        if (p && !p->enabled)
+            continue;
         list[n++] = (struct runner){l->name, config_account_of(g->config, l->name),
                                     l->n_requires > 0 || (p && p->requires_vault)};
     }

@@ -31,6 +31,8 @@ struct finding {
 
 enum cell { CELL_DENIED, CELL_ALLOWED, CELL_UNPROVEN, CELL_ABSENT };
 
+int verb_why_not(const struct opts *opts); // whynot.c
+
 // One attempt by one identity.
 struct probe_result {
     unsigned probe; // row of probes.def

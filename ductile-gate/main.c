@@ -155,6 +155,19 @@ static const struct opt_verb verbs[] = {
      .example = "ductile-gate prove",
      .exits = "1 77",
      .run = verb_prove},
+    {.name = "why-not",
+     .args = "ACCOUNT PATH",
+     .min_args = 2,
+     .max_args = 2,
+     .options = 0,
+     .summary = "what keeps an account from reading a path",
+     .detail =
+         "Walks the path as the account, and names the component, owner, mode and ACL that deny; or the Landlock "
+         "level, where file modes would let it. `ductile why-not` is the same. Needs root. Exits with 1 where it is "
+         "denied.",
+     .example = "ductile why-not default /home/matt/.ssh/id_ed25519",
+     .exits = "1 66 77",
+     .run = verb_why_not},
 };
 
 int main(int argc, char **argv)

@@ -154,10 +154,10 @@ static void one(struct trial *t, unsigned probe, const struct attempt_target *ta
     snprintf(r.target, sizeof(r.target), "%.150s", target->path[0] ? target->path : target->shown);
     pid_t pid = fork();
     if (pid == 0) {
-        alarm(4); // a probe that hangs proves nothing, and holds up nothing
+        alarm(4);                          // a probe that hangs proves nothing, and holds up nothing
+        int e = row->attempt->run(target); // first: a control may give up what the attempt would use
         r.twin = row->attempt->control != NULL;
-        r.control = !r.twin || row->attempt->control() == 0;
-        int e = row->attempt->run(target);
+        r.control = !r.twin || row->attempt->control() == 0 || e == 0;
         r.error = -e;
         r.cell = e == 0 ? CELL_ALLOWED : attempt_is_denial(row->attempt, -e) ? CELL_DENIED : CELL_UNPROVEN;
         _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);

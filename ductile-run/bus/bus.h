@@ -74,6 +74,7 @@ struct bus {
     bool stopping, landlocked;
     char boot_id[40];
     int64_t started_ms;
+    int64_t looked_ms; // when queue_next last looked: what was due then is no timer's affair
 };
 
 // Ends the bus: the warden, and with it the gateway, follows. For faults after which nothing can be promised.

@@ -116,6 +116,8 @@ static int take_row(sqlite3_stmt *s, struct queued_job *ret)
 int queue_next(struct bus *bus, struct queued_job *ret)
 {
     int r = 0, step = SQLITE_ROW;
+
+    bus->looked_ms = ledger_now_ms();
     // A job whose dedupe_key runs for the same target waits: FIFO for all others.
     sqlite3_stmt *s =
         ledger_query(&bus->ledger,
@@ -123,7 +125,7 @@ int queue_next(struct bus *bus, struct queued_job *ret)
                      " depth FROM job AS j WHERE state='queued' AND not_before_ms <= ? AND NOT EXISTS"
                      " (SELECT 1 FROM job AS k WHERE k.state='running' AND k.plugin=j.plugin AND"
                      "  k.command=j.command AND k.dedupe_key=j.dedupe_key) ORDER BY not_before_ms, id",
-                     "i", ledger_now_ms());
+                     "i", bus->looked_ms);
 
     if (!s)
         return -EIO;
@@ -147,7 +149,7 @@ int64_t queue_due_ms(struct bus *bus)
     int64_t due = INT64_MAX;
     sqlite3_stmt *s = ledger_query(
         &bus->ledger, "SELECT min(not_before_ms) FROM job WHERE state='queued' AND not_before_ms > ?", "i",
-        ledger_now_ms());
+        bus->looked_ms);
 
     if (s && sqlite3_step(s) == SQLITE_ROW && sqlite3_column_type(s, 0) != SQLITE_NULL)
         due = column(s, 0);

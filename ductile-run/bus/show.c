@@ -76,6 +76,14 @@ json_t *show_job(struct bus *bus, int64_t id)
     json_object_set_new(job, "events",
                         rows(bus, "SELECT id, type, at_ms, payload FROM event WHERE source_job=? ORDER BY id",
                              "i", id, NULL));
+    // What led to it: the event, and the job that emitted that.
+    json_t *causes = rows(
+        bus,
+        "SELECT id, type, source_plugin, source_job FROM event WHERE id=(SELECT event FROM job WHERE id=?)",
+        "i", id, NULL);
+    json_object_set(job, "cause_event",
+                    json_array_size(causes) > 0 ? json_array_get(causes, 0) : json_null());
+    json_decref(causes);
     json_object_set_new(
         job, "children",
         rows(bus, "SELECT " JOB_COLUMNS " FROM job WHERE parent=? ORDER BY id", "i", id, NULL));

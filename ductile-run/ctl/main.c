@@ -350,6 +350,73 @@ static int status(const struct opts *o)
     return EXITCODE_OK;
 }
 
+// The row that tells most: the last transition that is no bookkeeping of the queue.
+static const char *cause_of(const json_t *job)
+{
+    const json_t *list = json_object_get(job, "transitions");
+    const char *found = "";
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *t = json_array_get(list, i);
+        if (text_of(t, "reason")[0] && !str_eq(text_of(t, "to_state"), "running") &&
+            text_of(t, "from_state")[0])
+            found = text_of(t, "reason");
+    }
+    return found;
+}
+
+// One link: the job, how it ended, and how it began. True where another job stands behind it.
+static bool print_link(const json_t *job, bool first)
+{
+    const json_t *event = json_object_get(job, "cause_event");
+    const char *cause = cause_of(job);
+    char at[32];
+
+    printf("%sjob %lld, %s %s: %s%s%s\n", first ? "" : "  of ", (long long)int_of(job, "id"),
+           text_of(job, "plugin"), text_of(job, "command"), text_of(job, "state"), cause[0] ? " - " : "",
+           cause);
+    if (text_of(job, "error")[0])
+        printf("  it said: %s\n", text_of(job, "error"));
+    printf("  attempt %lld of %lld; asked for by %s at %s\n", (long long)int_of(job, "attempt"),
+           (long long)int_of(job, "max_attempts"), text_of(job, "submitted_by"),
+           when(int_of(job, "created_ms"), at));
+    if (!json_is_object(event))
+        return false;
+    printf("because of event %lld, %s\n", (long long)int_of(event, "id"), text_of(event, "type"));
+    return int_of(event, "source_job") > 0;
+}
+
+static int why(const struct opts *o)
+{
+    struct session s;
+    struct refusal refusal;
+    uint64_t id;
+    json_t *chain = json_array(), *job = NULL;
+
+    if (str_to_u64(o->args[0], 1, INT64_MAX, &id) < 0) {
+        json_decref(chain);
+        return opt_usage(o, "\"%s\" is not the number of a job", o->args[0]);
+    }
+    int r = open_session(o, &s, &refusal);
+    for (size_t links = 0; r == 0 && id > 0 && links < LIMIT_ROUTE_DEPTH + 2; links++) {
+        r = get_job(&s, (json_int_t)id, &job, &refusal);
+        if (r < 0)
+            break;
+        json_array_append_new(chain, job);
+        id = (uint64_t)int_of(json_object_get(job, "cause_event"), "source_job");
+    }
+    if (r < 0) {
+        json_decref(chain);
+        return refusal_print(&refusal, opt_given(o, OPT_JSON));
+    }
+    if (s.json)
+        print_json(chain);
+    for (size_t i = 0; !s.json && i < json_array_size(chain); i++)
+        print_link(json_array_get(chain, i), i == 0);
+    json_decref(chain);
+    return EXITCODE_OK;
+}
+
 static const struct opt_verb verbs[] = {
     {.name = "status",
      .args = "",
@@ -400,6 +467,18 @@ static const struct opt_verb verbs[] = {
      .example = "ductile job show 12",
      .exits = "65 69 77",
      .run = job_show},
+    {.name = "why",
+     .args = "JOB",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(SOCKET),
+     .summary = "why a job is what it is: the chain of causes",
+     .detail =
+         "How it came to its state, and what led to it: the event, the job that emitted it, and so on to who asked "
+         "first. Every line is a row of the ledger.",
+     .example = "ductile why 12",
+     .exits = "65 69 77",
+     .run = why},
 };
 
 // `ductile vault ...` is `ductile-vault ...`: found beside this program, then where it was installed.
@@ -444,13 +523,13 @@ int main(int argc, char **argv)
     } others[] = {
         {"install", "ductile-install", false}, {"gate", "ductile-gate", false},
         {"vault", "ductile-vault", false},     {"run", "ductile-run", false},
-        {"plugin", "ductile-install", true},
+        {"plugin", "ductile-install", true},   {"why-not", "ductile-gate", true},
     };
     static const struct opt_program program = {
         .name = "ductile",
         .summary = "run plugins as durable jobs, with as much authority as you choose",
         .detail =
-            "The front door. `ductile install|gate|vault|run|plugin ...` run ductile-install, ductile-gate, "
+            "The front door. `ductile install|gate|vault|run|plugin|why-not ...` run ductile-install, ductile-gate, "
             "ductile-vault and ductile-run; the verbs below ask the running gateway over its socket.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),

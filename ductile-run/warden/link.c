@@ -165,12 +165,13 @@ int link_send_config(struct warden *w, bool first)
 static int start_bus(struct warden *w, const char *program, int wire)
 {
     static char *env[] = {(char *)"PATH=/usr/bin:/bin", NULL, NULL};
-    struct launch *l = launch_new(); // never freed: it is read until the bus has exec'd, and is 68 KiB once
+    static struct launch *l; // kept: it is read until the bus has exec'd, and is 68 KiB once
     OWNED(fd_closep) int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     OWNED(fd_closep) int procs = w->cgroup_bus >= 0 ? cgroup_open_procs(w->cgroup_bus) : -1;
     OWNED(fd_closep) int stage = -1;
     char byte;
 
+    l = launch_new();
     if (!l || null < 0)
         return -ENOMEM;
     l->plan = (struct privs_plan){

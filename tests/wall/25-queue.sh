@@ -56,14 +56,14 @@ retried() {
         is "$(ledger "select group_concat(attempt||outcome) from job_attempt where job=$j")" 1failed,2failed,3failed
 }
 RETRIED=0
-retried >"$WORK/retried" # in this shell, for the next two
+retried >"$WORK/retried" 2>&1 # in this shell, for the next two
 gave_up=$?
 said() { cat "$WORK/retried"; return $gave_up; }
 check "an error is retried until it is dead, each step a row with its cause" said
 shown() {
     is "$(job "$RETRIED" | json '"\n".join("%(from_state)s>%(to_state)s %(reason)s" % t for t in d["transitions"])')" "$(story "$RETRIED")" &&
-        ductile job show "$RETRIED" | grep -q 'failed -> dead  the plugin answered status: error; attempt 3 of 3' &&
-        ductile job list --json --state dead | json '[j["id"] for j in d["jobs"]]' | grep -qw "$RETRIED"
+        ductile job show "$RETRIED" | grep >/dev/null 'failed -> dead  the plugin answered status: error; attempt 3 of 3' &&
+        ductile job list --json --state dead | json '[j["id"] for j in d["jobs"]]' | grep -w >/dev/null "$RETRIED"
 }
 check "job show tells the same rows, and job list --state dead names it" shown
 delays() { # base * 2^(n-1) + random(0, base), and it is kept
@@ -105,7 +105,7 @@ check "an ok answer followed by a signal is a failure" once '{"mode": "signal"}'
 # ---- answers ------------------------------------------------------------------------------------------------------------
 hash_of() { python3 -c 'import hashlib,sys; print(hashlib.blake2b(bytes.fromhex(sys.argv[1]), digest_size=32).hexdigest())' "$1"; }
 hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }
-in_ledger() { cat /var/lib/ductile/ledger/* | grep -aqF -- "$1"; }
+in_ledger() { cat /var/lib/ductile/ledger/* | grep -aF >/dev/null -- "$1"; }
 by_hash() { # bytes that are in no payload either
     local text='no-json-but-words-that-nobody-else-says' h
     h=$(hash_of "$(hex "$text")")
@@ -229,7 +229,7 @@ serial() {
     is "$(ledger "select group_concat(job) from (select job from job_attempt where job in ($SERIAL) order by started_ms, job)")" "$SERIAL" &&
         is "$(ledger "select ended_ms < (select max(started_ms) from job where id in ($SERIAL)) from job where id=$beside")" 1
 }
-serial >"$WORK/serial" # in this shell, for the next one
+serial >"$WORK/serial" 2>&1 # in this shell, for the next one
 served=$?
 in_order() { cat "$WORK/serial"; return $served; }
 check "jobs of a plugin begin in the order they were enqueued, and do not hold up another plugin's" in_order
@@ -288,7 +288,7 @@ keyed_event() {
     b=$(ended unruly handle '{"mode": "emit", "events": [{"type": "test.keyed", "payload": {}, "dedupe_key": "said-once"}]}') && settled || return 1
     first=$(ledger "select id from job where parent=$a")
     is "$(ledger "select group_concat(id) from job where dedupe_key='said-once'")" "$first" && is "$(ledger "select group_concat(dedupe_key) from event where source_job in ($a,$b)")" said-once,said-once &&
-        gateway_log | grep -q "equals job $first and was dropped"
+        gateway_log | grep >/dev/null "equals job $first and was dropped"
 }
 check "an event whose dedupe_key equals a recent job's is a row, and the log says which job it equals" keyed_event
 

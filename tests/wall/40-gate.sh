@@ -99,7 +99,7 @@ printed() { local row; broken keepcaps,nofilter,noproof prove >"$WORK/text" 2>&1
 check "control: and prove prints ALLOWED in each column" printed
 unproved() { local out rc; out=$(broken keepcaps,nofilter check --boot 2>&1); rc=$?; echo "$out"; [ $rc = 78 ] && grep -q 'refused GATE-STATE-02: .*default' <<<"$out" && grep -q 'why: the drop failed at stage readback' <<<"$out" && ! grep -q 'GATE-WALL-01' <<<"$out"; }
 check "with its read-back the drop refuses by itself what it could not take away" unproved
-control "a drop that keeps the capabilities" keepcaps,nofilter,noproof $CLIMBED become-account
+control "a drop that keeps the capabilities" keepcaps,nofilter,noproof $CLIMBED become-account raise-caps
 control "no Landlock domain" nolandlock,noproof ptrace-sibling proc-sibling
 control "no filter" nofilter,noproof userns-clone userns-unshare userns-clone3
 control "no no_new_privs" nonnp,noproof setuid-program
@@ -137,11 +137,8 @@ control "a drop to the bus, beside it" asbus,keepcaps,dumpable,noproof,nonnp $BU
 check "the whole wall, beside it: denied all the same" walled gate prove
 stop_gateway
 
-# Rows that no break opens:
-#   raise-caps   its control is capset to nothing, in the same process and before the attempt: what a kept capability
-#                could still raise is thrown away first
-unopened() { diff <(sort -u "$WORK/opened" | comm -13 - "$WORK/rows") - <<<raise-caps; }
-check "every row of the matrix was seen open by one of these, but for those listed" unopened
+unopened() { diff <(sort -u "$WORK/opened" | comm -13 - "$WORK/rows") - </dev/null; }
+check "every row of the matrix was seen open by one of these" unopened
 rm -f /var/lib/ductile/ledger/*
 
 # Rows that must work, where they do not. broken_row ROW WHO ERRNO COMMAND...
@@ -149,8 +146,8 @@ broken_row() {
     local row=$1 who=$2 errno=$3
     shift 3
     "$@" prove --json >"$WORK/matrix.json"
-    json '[(m["attempt"], m["identity"], m["errno"]) for m in d["matrix"] if m["expected"] == "allowed" and m["found"] != "allowed"]' <"$WORK/matrix.json" | tee /dev/stderr | grep -qF "('$row', '$who', '$errno')" &&
-        json '[f["id"] for f in d["findings"] if f["verdict"] == "refuse" and f["subject"] == "'"$who"'"]' <"$WORK/matrix.json" | grep -q GATE-WORKS-01
+    json '[(m["attempt"], m["identity"], m["errno"]) for m in d["matrix"] if m["expected"] == "allowed" and m["found"] != "allowed"]' <"$WORK/matrix.json" | tee /dev/stderr | grep -F >/dev/null "('$row', '$who', '$errno')" &&
+        json '[f["id"] for f in d["findings"] if f["verdict"] == "refuse" and f["subject"] == "'"$who"'"]' <"$WORK/matrix.json" | grep >/dev/null GATE-WORKS-01
 }
 check "control: write-state is seen broken" broken_row write-state default EACCES broken nouid,noproof,nonnp
 check "control: read-home is seen broken" broken_row read-home matt EACCES broken nouid,noproof,nonnp
