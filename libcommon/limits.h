@@ -11,6 +11,7 @@ enum {
     LIMIT_CONFIG_FILES = 64,       // files of one config, includes counted
     LIMIT_CONFIG_DEPTH = 32,       // nesting of YAML
     LIMIT_LOCK_FILE = 64 << 20,    // bytes of plugins.lock
+    LIMIT_MASK = 4 << 20,          // bytes of the fingerprints of one spawn's secrets
     LIMIT_BUNDLE = 128 << 20,      // bytes of what the warden hands to the bus at start
     LIMIT_TREE_ENTRIES = 20000,    // files, directories and links of one plugin
     LIMIT_REMOVE_DEPTH = 200,      // levels of a tree that is removed; each holds a descriptor

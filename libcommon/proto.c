@@ -113,6 +113,7 @@ static bool strings_end(const struct proto_message *m)
     case PROTO_SOCKET:
     case PROTO_READY:
     case PROTO_KILL:
+    case PROTO_MASK:
     case PROTO_AUDITED:
     case PROTO_EXITED:
     case PROTO_STOP:

@@ -78,6 +78,9 @@ struct proto_audited {
     uint64_t job;
     uint64_t seq; // 0: could not be committed
 };
+struct proto_mask {
+    uint64_t job;
+};
 struct proto_started {
     uint64_t job;
     uint32_t attempt, pid;

@@ -242,7 +242,12 @@ static int deliver(const struct item *items, size_t n, size_t max, struct vault_
     for (size_t i = 0; ret->names && i < n; i++)
         if ((ret->names[i] = strdup(items[i].name)))
             ret->n++;
-    return ret->names && ret->n == n ? 0 : -ENOMEM;
+    if (!ret->names || ret->n != n)
+        return -ENOMEM;
+    mask_begin(&ret->mask);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = mask_add(&ret->mask, items[i].value->data, items[i].value->len);
+    return r;
 }
 
 static bool has_item(const struct item *items, size_t n, const char *name)
@@ -293,5 +298,6 @@ void vault_delivery_wipe(struct vault_delivery *d)
     for (size_t i = 0; i < d->n; i++)
         free(d->names[i]);
     free(d->names);
+    mask_free(&d->mask);
     *d = (struct vault_delivery){0};
 }

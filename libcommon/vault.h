@@ -4,6 +4,7 @@
 #pragma once
 #include "age.h"
 #include "config.h"
+#include "mask.h"
 
 enum principal_kind { PRINCIPAL_PLUGIN, PRINCIPAL_CORE, PRINCIPAL_CONSUMER, PRINCIPAL_COUNT_ };
 enum secret_pattern { PATTERN_MANUAL, PATTERN_AUTO, PATTERN_COUNT_ };
@@ -80,6 +81,7 @@ struct vault_delivery {
     struct secret json; // {"secrets":{...}, - the head of a request, without its end
     char **names;       // delivered names, sorted
     size_t n;
+    struct mask_set mask; // what to look for in the answer
 };
 
 // What a spawn of principal gets. requires: names that must be among them; required: there must be a

@@ -14,6 +14,7 @@
 #include "ledger.h"
 #include "lock.h"
 #include "manifest.h"
+#include "mask.h"
 #include "proto.h"
 #include "str.h"
 #include <ev.h>
@@ -55,6 +56,8 @@ struct run {
     char plugin[LIMIT_NAME], command[LIMIT_NAME];
     struct output out, err;
     bool started;
+    struct mask_set mask; // of the secrets it was given
+    long masked;          // how often they stood in its answer
 };
 
 struct bus {
@@ -122,6 +125,8 @@ MUST int queue_recover(struct bus *bus);
 // ---- dispatch.c ---------------------------------------------------------------------------------
 // Hands out due jobs while slots are free, and sets the timer for the next.
 void dispatch(struct bus *bus);
+// What must not stand in the answer of a job. Takes fd.
+void dispatch_mask(struct bus *bus, const struct proto_mask *m, int fd);
 void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd);
 void dispatch_refused(struct bus *bus, const struct proto_refused *m);
 void dispatch_exited(struct bus *bus, const struct proto_exited *m);
@@ -138,8 +143,9 @@ struct response {
     const char *error;
     json_t *result, *events, *state_updates; // borrowed, may be NULL
 };
-// 0, or -EBADMSG with the reason in why.
-MUST int response_parse(const struct config *config, const char *text, size_t len, struct response *ret,
+// mask: what must not stand in it (*ret_masked: how often it did). 0, or -EBADMSG with the reason in why.
+MUST int response_parse(const struct config *config, const char *text, size_t len,
+                        const struct mask_set *mask, long *ret_masked, struct response *ret,
                         char why[static 160]);
 void response_free(struct response *response);
 

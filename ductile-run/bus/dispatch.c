@@ -35,6 +35,7 @@ static void drop_run(struct bus *bus, struct run *run)
     close_output(bus, &run->err);
     sb_free(&run->out.text);
     sb_free(&run->err.text);
+    mask_free(&run->mask);
     free(run);
 }
 
@@ -305,6 +306,25 @@ static void watch_output(struct bus *bus, struct output *o, int fd)
 
 // ---- what the warden says -----------------------------------------------------------------------
 
+void dispatch_mask(struct bus *bus, const struct proto_mask *m, int fd)
+{
+    struct run *run = find_run(bus, m->job);
+    OWNED(freep) char *data = NULL;
+    size_t len;
+    uint64_t size;
+
+    int r = !run ? -ENOENT : fd_check_sealed(fd, &size);
+    if (r == 0)
+        r = fd_read_all(fd, LIMIT_MASK, &data, &len);
+    if (r == 0) {
+        mask_free(&run->mask); // of an earlier spawn of the same attempt
+        r = mask_load(data, len, &run->mask);
+    }
+    close(fd);
+    if (r < 0) // without it secrets would go through in clear
+        bus_die("the fingerprints for job %llu: %s", (unsigned long long)m->job, strerror(-r));
+}
+
 void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd)
 {
     struct run *run = find_run(bus, m->job);
@@ -358,8 +378,8 @@ static void judge_response(struct bus *bus, struct run *run, struct outcome *o)
     char why[160], hex[2 * TREE_HASH_LEN + 1];
     uint8_t hash[TREE_HASH_LEN];
 
-    if (response_parse(bus->config, run->out.text.p ? run->out.text.p : "", run->out.text.len, &o->response,
-                       why) < 0) {
+    if (response_parse(bus->config, run->out.text.p ? run->out.text.p : "", run->out.text.len, &run->mask,
+                       &run->masked, &o->response, why) < 0) {
         // By length and hash: its bytes may hold a secret.
         crypto_generichash(hash, sizeof(hash),
                            (const unsigned char *)(run->out.text.p ? run->out.text.p : ""), run->out.text.len,
@@ -418,10 +438,11 @@ static int record_exit(struct bus *bus, const struct run *run, const struct prot
     return ledger_run(
         &bus->ledger, NULL,
         "UPDATE job_attempt SET exit_code=?, signal=?, left_behind=?, delivered=?, user_us=?, system_us=?,"
-        " max_rss_kib=?, stdout_len=?, stdout_hash=?, stderr_len=?, stderr_hash=? WHERE job=? AND attempt=?",
-        "iiiiiiiisisii", (int64_t)m->exit_code, (int64_t)m->signal, (int64_t)m->left_behind,
+        " max_rss_kib=?, masked=?, stdout_len=?, stdout_hash=?, stderr_len=?, stderr_hash=? WHERE job=? AND attempt=?",
+        "iiiiiiiiisisii", (int64_t)m->exit_code, (int64_t)m->signal, (int64_t)m->left_behind,
         (int64_t)m->delivered, (int64_t)m->user_us, (int64_t)m->system_us, (int64_t)m->max_rss_kib,
-        (int64_t)run->out.total, out, (int64_t)run->err.total, err, run->job, (int64_t)run->attempt);
+        (int64_t)run->masked, (int64_t)run->out.total, out, (int64_t)run->err.total, err, run->job,
+        (int64_t)run->attempt);
 }
 
 void dispatch_exited(struct bus *bus, const struct proto_exited *m)

@@ -234,6 +234,7 @@ static void act(struct bus *bus, const struct proto_message *m, int fds[static P
         dispatch_audit(bus, &m->AUDIT, fds[0]);
         fd_closep(&fds[0]);
         break;
+    case PROTO_MASK: dispatch_mask(bus, &m->MASK, fds[0]); break;
     case PROTO_STARTED: dispatch_started(bus, &m->STARTED, fds[0], fds[1]); break;
     case PROTO_REFUSED: dispatch_refused(bus, &m->REFUSED); break;
     case PROTO_EXITED: dispatch_exited(bus, &m->EXITED); break;

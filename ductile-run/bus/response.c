@@ -63,16 +63,25 @@ static int check(const struct config *config, struct response *r, char why[stati
     return check_events(config, r->events, why);
 }
 
-int response_parse(const struct config *config, const char *text, size_t len, struct response *ret,
-                   char why[static 160])
+int response_parse(const struct config *config, const char *text, size_t len, const struct mask_set *mask,
+                   long *ret_masked, struct response *ret, char why[static 160])
 {
     struct response r = {0};
+    long masked = 0;
 
     if (len == 0)
         return bad(why, "it printed nothing");
     r.root = json_parse(text, len, (unsigned)config->limit_json_depth, why);
     if (!r.root)
         return -EBADMSG;
+    // On the parsed strings: a plugin may write any character of a secret as \uXXXX.
+    if (mask->n > 0)
+        masked = mask_json(mask, &r.root);
+    if (masked < 0) {
+        json_decref(r.root);
+        return bad(why, "it cannot be masked: out of memory");
+    }
+    *ret_masked = masked;
     int e = check(config, &r, why);
     if (e < 0) {
         json_decref(r.root);

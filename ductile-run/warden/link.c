@@ -285,6 +285,7 @@ int link_receive(struct warden *w)
     case PROTO_CONFIG:
     case PROTO_SOCKET:
     case PROTO_AUDIT:
+    case PROTO_MASK:
     case PROTO_STARTED:
     case PROTO_REFUSED:
     case PROTO_EXITED:

@@ -272,11 +272,33 @@ static int start(struct warden *w, struct slot *s, const struct pipes *p)
     return r;
 }
 
+// Before STARTED, on the same wire: the bus must know what to look for before it can read a byte.
+static int tell_mask(struct warden *w, const struct slot *s)
+{
+    struct proto_message m = {.MASK = {.job = s->request.job}};
+    OWNED(freep) char *data = NULL;
+    size_t len;
+
+    if (s->delivery.n == 0)
+        return 0;
+    int r = mask_save(&s->delivery.mask, &data, &len);
+    OWNED(fd_closep) int fd = r < 0 ? r : fd_sealed("mask", data, len);
+    if (fd < 0)
+        return fd;
+    link_send(w, &m, PROTO_MASK, &fd);
+    return 0;
+}
+
 void spawn_plugin(struct warden *w, struct slot *s)
 {
     struct pipes p;
-    int r = cage_prepare(w, s);
+    int r = tell_mask(w, s);
 
+    if (r < 0) {
+        slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_NONE, r, "what to mask cannot be told");
+        return;
+    }
+    r = cage_prepare(w, s);
     if (r < 0) {
         slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_CGROUP, r, "its cgroup cannot be made");
         return;

@@ -20,11 +20,14 @@ static int teardown(void **s)
     return 0;
 }
 
+static const struct mask_set nothing;
+static long masked;
+
 static void accepted(const char *text, bool ok, bool retry)
 {
     struct response r;
     char why[160];
-    assert_int_equal(response_parse(config, text, strlen(text), &r, why), 0);
+    assert_int_equal(response_parse(config, text, strlen(text), &nothing, &masked, &r, why), 0);
     assert_int_equal(r.ok, ok);
     assert_int_equal(r.retry, retry);
     response_free(&r);
@@ -34,7 +37,7 @@ static void refused_n(const char *text, size_t len, const char *word)
 {
     struct response r;
     char why[160] = "";
-    assert_int_equal(response_parse(config, text, len, &r, why), -EBADMSG);
+    assert_int_equal(response_parse(config, text, len, &nothing, &masked, &r, why), -EBADMSG);
     if (!strstr(why, word))
         fail_msg("%s: %s", text, why);
 }
@@ -55,6 +58,33 @@ static void test_response_parse__accepted(void **s)
     accepted("{\"status\":\"error\",\"error\":\"e\"}", false, true);
     accepted("{\"status\":\"ok\",\"result\":1,\"events\":null,\"state_updates\":null,\"unknown\":[1]}", true,
              true);
+}
+
+// A secret in a result, an error, an event's type and a key; as \u escapes too: none of it comes through.
+static void test_response_parse__masked(void **s)
+{
+    static const char token[] = "ghp_Unit/T0ken+ThatMustNot";
+    struct mask_set set;
+    struct response r;
+    char why[160];
+    (void)s;
+    assert_int_equal(secret_arena_open(1 << 20), 0);
+    mask_begin(&set);
+    assert_int_equal(mask_add(&set, (const uint8_t *)token, strlen(token)), 0);
+    const char *text = "{\"status\":\"ok\",\"result\":{\"said\":\"it is \\u0067hp_Unit/T0ken+ThatMustNot.\"},"
+                       "\"events\":[{\"type\":\"t\",\"payload\":{\"ghp_Unit/T0ken+ThatMustNot\":1}}],"
+                       "\"state_updates\":{\"b64\":\"Z2hwX1VuaXQvVDBrZW4rVGhhdE11c3ROb3Q=\"}}";
+    assert_int_equal(response_parse(config, text, strlen(text), &set, &masked, &r, why), 0);
+    assert_int_equal(masked, 3);
+    char *all = json_dumps(r.root, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(
+        all,
+        "{\"events\":[{\"payload\":{\"[masked]\":1},\"type\":\"t\"}],\"result\":{\"said\":\"it is [masked].\"},"
+        "\"state_updates\":{\"b64\":\"[masked]Q=\"},\"status\":\"ok\"}");
+    free(all);
+    response_free(&r);
+    mask_free(&set);
+    secret_arena_close();
 }
 
 static void test_response_parse__hostile(void **s)
@@ -87,4 +117,4 @@ static void test_response_parse__hostile(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(response_parse__accepted), L(response_parse__hostile))
+RUN(L(response_parse__accepted), L(response_parse__masked), L(response_parse__hostile))

@@ -121,7 +121,7 @@ static int try_route(struct lab *lab, const struct queued_job *j, const char *ev
     struct response r;
     char text[2048], why[160];
     int n = snprintf(text, sizeof(text), "{\"status\":\"ok\",\"result\":{\"n\":7},\"events\":%s}", events);
-    if (response_parse(lab->bus.config, text, (size_t)n, &r, why) < 0)
+    if (response_parse(lab->bus.config, text, (size_t)n, &(struct mask_set){0}, &(long){0}, &r, why) < 0)
         fail_msg("%s: %s", why, text);
     int e = route_success(&lab->bus, j, &r);
     response_free(&r);
