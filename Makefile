@@ -113,6 +113,7 @@ help:
 	@echo 'make demo       one journey, on this host, in namespaces: nothing is left behind'
 	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
+	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 
 bin/%: build/rel/bin/%

@@ -221,10 +221,8 @@ static void on_home_code(struct trial *t, unsigned probe)
     const struct config *c = t->gate->config;
 
     for (size_t i = 0; i < c->plugin_roots.n; i++)
-        for (size_t j = 0; j < c->accounts.n; j++)
-            if (c->accounts.list[j].home &&
-                str_path_within(c->plugin_roots.list[i], c->accounts.list[j].home))
-                on_path(t, probe, "%s", c->plugin_roots.list[i]);
+        if (config_home_of(c, c->plugin_roots.list[i]))
+            on_path(t, probe, "%s", c->plugin_roots.list[i]);
 }
 
 static void on_target(struct trial *t, unsigned probe)

@@ -250,9 +250,7 @@ int plugin_find(struct host *h, const char *name, struct found_plugin *ret, stru
         if ((size_t)snprintf(ret->dir, sizeof(ret->dir), "%s/%s", ret->root, name) >= sizeof(ret->dir) ||
             fd_stat(h->root, ret->dir, &st) < 0)
             continue;
-        for (size_t j = 0; j < c->accounts.n; j++)
-            if (c->accounts.list[j].home && str_path_within(ret->dir, c->accounts.list[j].home))
-                ret->home = &c->accounts.list[j];
+        ret->home = config_home_of(c, ret->dir);
         return 0;
     }
     struct strbuf sb = {0};

@@ -166,7 +166,8 @@ static int place(struct host *h, const struct found_plugin *f, struct lock_plugi
         return p->code ? 0 : -ENOMEM;
     }
     str_hex(p->tree.hash, TREE_HASH_LEN, hex);
-    snprintf(dir, sizeof(dir), "/opt/%s/locked/%s", h->config->name, p->name);
+    char locked[LIMIT_PATH];
+    snprintf(dir, sizeof(dir), "%.900s/%s", config_locked_dir(h->config, locked), p->name);
     snprintf(code, sizeof(code), "%.900s/%.32s", dir, hex);
     p->code = strdup(code);
     if (!p->code)
@@ -344,12 +345,9 @@ static bool verify_tree(const struct code *code, const struct lock_plugin *p, ch
 
 static bool verify_one(struct host *h, const struct lock_plugin *p, bool json, bool first)
 {
-    bool home = false;
+    const bool home = config_home_of(h->config, p->source) != NULL;
     char source[LIMIT_PATH] = "", copy[LIMIT_PATH] = "";
 
-    for (size_t j = 0; j < h->config->accounts.n; j++)
-        home |=
-            h->config->accounts.list[j].home && str_path_within(p->source, h->config->accounts.list[j].home);
     const struct code edited = code_in(h, p->source, home), runs = code_in(h, p->code, false);
     bool good = verify_tree(&edited, p, source);
     if (!str_eq(p->source, p->code))

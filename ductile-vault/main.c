@@ -295,10 +295,13 @@ static int set_secret(struct session *s, const char *name, int fd)
             r = value_refused(s, name, r == -EKEYREVOKED ? "it was revoked, for good" : strerror(-r),
                               "choose another name");
     }
+    const bool short_value = value.len < MASK_MIN;
     secret_wipe(&value);
     if (r < 0)
         return r;
     snprintf(detail, sizeof(detail), "{\"pattern\":\"%s\"}", secret_pattern_name(pattern));
+    if (short_value)
+        log_warn("%s is shorter than %d bytes: it is not masked in what a plugin says", name, MASK_MIN);
     r = session_save(s, AUDIT_SECRET_SET, name, detail);
     if (r == 0)
         say(s, "%s: stored; nobody gets it yet (ductile-vault grant %s PRINCIPAL)", name, name);

@@ -149,8 +149,8 @@ unsigned cgroup_enable(int dir)
     for (size_t i = 0; i < ARRAY_LEN(controllers); i++) {
         char order[16];
         snprintf(order, sizeof(order), "+%s", controllers[i].name);
-        if (write_file(dir, "cgroup.subtree_control", order) < 0)
-            continue;
+        int ignored = write_file(dir, "cgroup.subtree_control", order); // what came of it is read below
+        (void)ignored;
     }
     if (fd < 0 || fd_read_all(fd, 4096, &text, &len) < 0)
         return 0;

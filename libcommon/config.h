@@ -161,6 +161,10 @@ const struct account_config *config_account(const struct config *config, const c
 const struct plugin_config *config_plugin(const struct config *config, const char *name);
 // The account a plugin runs as: run_as, else `default`; NULL in posture unconfined.
 const struct account_config *config_account_of(const struct config *config, const char *plugin);
+// The credentialed account in whose home path lies, or NULL.
+const struct account_config *config_home_of(const struct config *config, const char *path);
+// Where the copies of home code are, into buf: the row LOCKED of layout.def (a test compares).
+const char *config_locked_dir(const struct config *config, char buf[static LIMIT_PATH]);
 // Its vault principal, into buf.
 const char *config_principal_of(const struct config *config, const char *plugin, char buf[static LIMIT_NAME]);
 uint64_t config_timeout_of(const struct config *config, const char *plugin, const char *command);

@@ -28,6 +28,20 @@ const struct account_config *config_account_of(const struct config *c, const cha
     return config_account(c, p && p->run_as ? p->run_as : "default");
 }
 
+const struct account_config *config_home_of(const struct config *c, const char *path)
+{
+    for (size_t i = 0; i < c->accounts.n; i++)
+        if (c->accounts.list[i].home && str_path_within(path, c->accounts.list[i].home))
+            return &c->accounts.list[i];
+    return NULL;
+}
+
+const char *config_locked_dir(const struct config *c, char buf[static LIMIT_PATH])
+{
+    snprintf(buf, LIMIT_PATH, "/opt/%s/locked", c->name);
+    return buf;
+}
+
 const char *config_principal_of(const struct config *c, const char *plugin, char buf[static LIMIT_NAME])
 {
     const struct plugin_config *p = config_plugin(c, plugin);

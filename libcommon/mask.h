@@ -24,7 +24,7 @@ struct mask_set {
     size_t n;
 };
 
-// A fresh random key and base. -ENOMEM. A set is freed with mask_free, also a zeroed one.
+// A fresh random key and base. A set is freed with mask_free, also a zeroed one.
 void mask_begin(struct mask_set *set);
 // Adds a value in every encoding that is looked for: as it is, JSON-escaped, percent-encoded (either case),
 // base64 and base64url at each of the three alignments. -ENOMEM. Intermediate copies live in the arena.

@@ -328,3 +328,24 @@ int opt_main(const struct opt_program *program, int argc, char **argv)
     o.n_args -= words;
     return run_verb(&o);
 }
+
+// Does this word, an option, take the next one as its argument?
+static bool takes_next(const char *word)
+{
+    for (int id = 0; id < OPT_COUNT_; id++) {
+        if (!rows[id].arg)
+            continue;
+        if (word[1] == '-' ? str_eq(word + 2, rows[id].name) : word[1] == rows[id].letter && word[2] == '\0')
+            return true;
+    }
+    return false;
+}
+
+int opt_first_word(int argc, char **argv)
+{
+    int i = 1;
+
+    while (i < argc && argv[i][0] == '-')
+        i += takes_next(argv[i]) ? 2 : 1;
+    return MIN(i, argc);
+}

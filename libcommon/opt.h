@@ -52,3 +52,5 @@ int opt_main(const struct opt_program *program, int argc, char **argv);
 
 // Prints a usage refusal that points at the verb's --help. Returns EXITCODE_USAGE.
 __attribute__((format(printf, 2, 3))) int opt_usage(const struct opts *opts, const char *why, ...);
+// Where the first word stands that is neither an option nor an option's argument; argc where there is none.
+int opt_first_word(int argc, char **argv);

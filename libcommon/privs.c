@@ -413,8 +413,11 @@ int privs_harden(void)
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
             return -EBADF;
-    for (int s = 1; s < NSIG; s++) // what a unit, a shell or a parent left ignored ends here
-        signal(s, SIG_DFL);
+    // What a unit, a shell or a parent left ignored ends here. By raw calls: glibc's signal() refuses its own
+    // 32 and 33, and its posix_spawn leaves just those ignored in a child (GNU make's, for one).
+    const struct kernel_sigaction plain = {.handler = NULL};
+    for (int s = 1; s <= 64; s++)
+        RAW4(SYS_rt_sigaction, s, &plain, NULL, sizeof(plain.mask));
     if (setrlimit(RLIMIT_CORE, &none) < 0)
         return err_last();
     return prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0 ? err_last() : 0;

@@ -218,16 +218,10 @@ int wall_landlock_of(const struct config *config, const struct account_config *a
 
     if (!code)
         return -ENOMEM;
-    snprintf(locked, sizeof(locked), "/opt/%s/locked", config->name);
-    code[n++] = locked;
-    for (size_t i = 0; i < config->plugin_roots.n; i++) {
-        bool home = false; // code in a home runs from its locked copy
-        for (size_t j = 0; j < config->accounts.n; j++)
-            home |= config->accounts.list[j].home &&
-                    str_path_within(config->plugin_roots.list[i], config->accounts.list[j].home);
-        if (!home)
+    code[n++] = config_locked_dir(config, locked);
+    for (size_t i = 0; i < config->plugin_roots.n; i++)
+        if (!config_home_of(config, config->plugin_roots.list[i])) // code in a home runs from its locked copy
             code[n++] = config->plugin_roots.list[i];
-    }
     int r = wall_landlock_build(account, code, n, ret_layers);
     free(code);
     return r;

@@ -306,8 +306,9 @@ static void watch_output(struct bus *bus, struct output *o, int fd)
 
 // ---- what the warden says -----------------------------------------------------------------------
 
-void dispatch_mask(struct bus *bus, const struct proto_mask *m, int fd)
+void dispatch_mask(struct bus *bus, const struct proto_mask *m, int mask_fd)
 {
+    OWNED(fd_closep) int fd = mask_fd;
     struct run *run = find_run(bus, m->job);
     OWNED(freep) char *data = NULL;
     size_t len;
@@ -320,7 +321,6 @@ void dispatch_mask(struct bus *bus, const struct proto_mask *m, int fd)
         mask_free(&run->mask); // of an earlier spawn of the same attempt
         r = mask_load(data, len, &run->mask);
     }
-    close(fd);
     if (r < 0) // without it secrets would go through in clear
         bus_die("the fingerprints for job %llu: %s", (unsigned long long)m->job, strerror(-r));
 }

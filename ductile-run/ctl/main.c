@@ -94,13 +94,14 @@ static void print_attempt(const json_t *a)
 
     printf("  attempt %lld: %s", (long long)int_of(a, "attempt"), text_of(a, "outcome"));
     if (json_object_get(a, "pid"))
-        printf(", %s account \"%s\" uid %lld gid %lld groups %lld, caps %s, no_new_privs %lld\n"
-               "    layers %s; secrets %s; exit %lld signal %lld left_behind=%lld\n    lock %.16s",
-               text_of(a, "mode"), text_of(a, "account"), (long long)int_of(a, "uid"),
-               (long long)int_of(a, "gid"), (long long)int_of(a, "groups"), text_of(a, "caps"),
-               (long long)int_of(a, "no_new_privs"), text_of(a, "layers"), secrets ? secrets : "[]",
-               (long long)int_of(a, "exit_code"), (long long)int_of(a, "signal"),
-               (long long)int_of(a, "left_behind"), text_of(a, "lock_hash"));
+        printf(
+            ", %s account \"%s\" uid %lld gid %lld groups %lld, caps %s, no_new_privs %lld\n"
+            "    layers %s; secrets %s; masked %lld; exit %lld signal %lld left_behind=%lld\n    lock %.16s",
+            text_of(a, "mode"), text_of(a, "account"), (long long)int_of(a, "uid"),
+            (long long)int_of(a, "gid"), (long long)int_of(a, "groups"), text_of(a, "caps"),
+            (long long)int_of(a, "no_new_privs"), text_of(a, "layers"), secrets ? secrets : "[]",
+            (long long)int_of(a, "masked"), (long long)int_of(a, "exit_code"), (long long)int_of(a, "signal"),
+            (long long)int_of(a, "left_behind"), text_of(a, "lock_hash"));
     putchar('\n');
 }
 
@@ -502,19 +503,6 @@ static int run_program(const char *program, char **argv)
     return refusal_print(&refusal, false);
 }
 
-// Where the first word stands that is no option, nor the argument of a global one; argc where there is none.
-static int first_word(int argc, char **argv)
-{
-    int i = 1;
-
-    while (i < argc && argv[i][0] == '-') {
-        bool takes = str_eq(argv[i], "-c") || str_eq(argv[i], "-i") || str_eq(argv[i], "--config") ||
-                     str_eq(argv[i], "--instance");
-        i += takes ? 2 : 1;
-    }
-    return MIN(i, argc);
-}
-
 int main(int argc, char **argv)
 {
     static const struct {
@@ -536,7 +524,7 @@ int main(int argc, char **argv)
     };
 
     log_open(program.name, false);
-    int word = first_word(argc, argv);
+    int word = opt_first_word(argc, argv);
     for (size_t i = 0; word < argc && i < ARRAY_LEN(others); i++) {
         if (!str_eq(argv[word], others[i].word))
             continue;

@@ -202,11 +202,6 @@ static void report(const struct supervisor *sv, struct report r)
         return; // the warden is gone; what follows kills everything anyway
 }
 
-static uint64_t microseconds(struct timeval t)
-{
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
-}
-
 // Reaps all that has ended. True while anything is left.
 static bool supervise_reap(struct supervisor *sv)
 {
@@ -225,8 +220,8 @@ static bool supervise_reap(struct supervisor *sv)
         report(sv, (struct report){.kind = REPORT_EXITED,
                                    .pid = pid,
                                    .status = status,
-                                   .user_us = microseconds(u.ru_utime),
-                                   .system_us = microseconds(u.ru_stime),
+                                   .user_us = reap_us(u.ru_utime),
+                                   .system_us = reap_us(u.ru_stime),
                                    .max_rss_kib = (uint64_t)u.ru_maxrss});
     }
 }

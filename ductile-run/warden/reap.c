@@ -12,11 +12,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-static uint64_t microseconds(struct timeval t)
-{
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
-}
-
 static void finish(struct warden *w, struct slot *s)
 {
     struct proto_message m = {0};
@@ -36,19 +31,24 @@ static void finish(struct warden *w, struct slot *s)
     link_send(w, &m, PROTO_EXITED, NULL);
 }
 
+// The plugin is gone; what it left behind has a moment to end too.
+static void begin_grace(struct slot *s)
+{
+    if (s->phase != PHASE_RUNNING && s->phase != PHASE_TERM)
+        return;
+    s->phase = PHASE_LEFT;
+    s->deadline = warden_now() + TIME_LEFT_GRACE_MS;
+}
+
 // Moves on as far as things have come.
 static void advance(struct warden *w, struct slot *s)
 {
     if (!s->exited)
         return;
-    if (cage_is_empty(s)) {
+    if (cage_is_empty(s))
         finish(w, s);
-        return;
-    }
-    if (s->phase == PHASE_RUNNING || s->phase == PHASE_TERM) {
-        s->phase = PHASE_LEFT;
-        s->deadline = warden_now() + TIME_LEFT_GRACE_MS;
-    }
+    else
+        begin_grace(s);
 }
 
 static void child_ended(struct warden *w, pid_t pid, int status, const struct rusage *usage)
@@ -56,13 +56,13 @@ static void child_ended(struct warden *w, pid_t pid, int status, const struct ru
     for (unsigned i = 0; i < w->n_slots; i++) {
         struct slot *s = &w->slots[i];
         if (s->helper == pid)
-            s->helper = 0; // its pipe's end says the rest
-        if (s->pid != pid || s->supervisor > 0)
+            s->helper = 0;                                   // its pipe's end says the rest
+        if (s->pid != pid || s->exited || s->supervisor > 0) // once reaped, its number may be another's
             continue;
         s->exited = true;
         s->status = status;
-        s->user_us = microseconds(usage->ru_utime);
-        s->system_us = microseconds(usage->ru_stime);
+        s->user_us = reap_us(usage->ru_utime);
+        s->system_us = reap_us(usage->ru_stime);
         s->max_rss_kib = (uint64_t)usage->ru_maxrss;
         if (s->phase != PHASE_STARTING) // else the stage pipe tells first how far it came
             advance(w, s);
@@ -98,10 +98,7 @@ void reap_exit(struct warden *w, struct slot *s)
     // everything of the job was killed: a process that traces it keeps the zombie from us. So nothing here
     // waits for it.
     s->ended = true;
-    if (s->phase == PHASE_RUNNING || s->phase == PHASE_TERM) {
-        s->phase = PHASE_LEFT;
-        s->deadline = warden_now() + TIME_LEFT_GRACE_MS;
-    }
+    begin_grace(s);
 }
 
 void reap_events(struct warden *w, struct slot *s)

@@ -185,6 +185,10 @@ bool cage_is_empty(struct slot *s);
 void cage_release(struct warden *w, struct slot *s, bool clean);
 
 // ---- reap.c -------------------------------------------------------------------------------------
+static inline uint64_t reap_us(struct timeval t)
+{
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_usec;
+}
 // Reaps every child that has ended, whosever it is; never waits.
 void reap_children(struct warden *w);
 // The supervisor has said something, or the pidfd is readable.

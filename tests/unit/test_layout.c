@@ -167,6 +167,7 @@ static void test_layout_expand__every_row_and_account(void **s)
     struct config_file *files = calloc(1, sizeof(*files));
     const char *text = "service: {name: two}\naccounts: {default: {}, a: {}, me: {home: /home/me}}\n";
     unsigned seen[LAYOUT_COUNT_] = {0};
+    char locked[LIMIT_PATH];
     (void)s;
     files[0] = (struct config_file){strdup("/etc/two/config.yaml"), strdup(text), strlen(text)};
     assert_int_equal(config_parse(files, 1, &c, &refusal), 0);
@@ -176,6 +177,8 @@ static void test_layout_expand__every_row_and_account(void **s)
         assert_true(str_is_abspath(l.list[i].path));
         assert_null(strchr(l.list[i].path, '{'));
         assert_null(strstr(l.list[i].path, "/ductile/accounts")); // the instance's own, everywhere
+        if (l.list[i].id == LAYOUT_LOCKED)
+            assert_string_equal(l.list[i].path, config_locked_dir(c, locked));
     }
     for (size_t i = 0; i < LAYOUT_COUNT_; i++)
         assert_int_equal(seen[i], i == LAYOUT_ACCOUNT ? 2 : i == LAYOUT_SERVICE_HOME ? 0 : 1);

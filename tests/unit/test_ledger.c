@@ -1,3 +1,4 @@
+#include "jobstate.h"
 #include "ledger.h"
 #include "unit.h"
 #include <sodium.h>
@@ -39,6 +40,29 @@ static void test_ledger_open__private_files(void **s)
         snprintf(path, sizeof(path), "%s%s", lab->path, suffixes[i]);
         assert_int_equal(stat(path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0600);
+    }
+}
+
+// The schema's list of states is jobstate.def's: each of them is taken, and nothing else.
+static void test_ledger_open__job_states_of_the_table(void **s)
+{
+    static const char *const states[] = {
+#define JOBSTATE(name, word, over) word,
+#include "jobstate.def"
+#undef JOBSTATE
+        "",
+        "QUEUED",
+        "running ",
+        "lost",
+    };
+    static const char insert[] =
+        "INSERT INTO job(plugin, command, payload, state, max_attempts, not_before_ms, created_ms,"
+        " submitted_by) VALUES('p','c','{}',?,1,0,0,'t')";
+    struct lab *lab = *s;
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        int r = ledger_run(&lab->l, NULL, insert, "s", states[i]);
+        if ((r == 0) != jobstate_known(states[i]))
+            fail_msg("\"%s\": %d", states[i], r);
     }
 }
 
@@ -145,6 +169,6 @@ static void test_ledger_open__two_writers(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(ledger_open__private_files), L(ledger_open__without_create), L(ledger_open__newer_and_foreign),
-    L(ledger_audit__chain), L(ledger_audit__cannot_be_changed), T(ledger_verify__names_the_broken_row),
-    L(ledger_run__rolls_back), L(ledger_open__two_writers))
+RUN(L(ledger_open__private_files), L(ledger_open__without_create), L(ledger_open__job_states_of_the_table),
+    L(ledger_open__newer_and_foreign), L(ledger_audit__chain), L(ledger_audit__cannot_be_changed),
+    T(ledger_verify__names_the_broken_row), L(ledger_run__rolls_back), L(ledger_open__two_writers))

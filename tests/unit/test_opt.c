@@ -97,6 +97,19 @@ static void test_opt_main__refusals_are_three_lines(void **s)
     refused("status --json=1", "takes no argument");
 }
 
+static void test_opt_first_word__by_the_table(void **s)
+{
+    char *vault[] = {(char *)"ductile",    (char *)"-c", (char *)"vault", (char *)"--json",
+                     (char *)"--instance", (char *)"x",  (char *)"vault", NULL};
+    char *flags[] = {(char *)"ductile", (char *)"-q", (char *)"--config=f", (char *)"plugin", NULL};
+    char *none[] = {(char *)"ductile", (char *)"--payload", NULL};
+    (void)s;
+    assert_int_equal(opt_first_word(7, vault), 6);
+    assert_int_equal(opt_first_word(4, flags), 3);
+    assert_int_equal(opt_first_word(2, none), 2); // its argument is missing: nothing is read behind the end
+    assert_int_equal(opt_first_word(1, none), 1);
+}
+
 static void test_opt_main__help_and_version(void **s)
 {
     char out[8192];
@@ -146,4 +159,5 @@ static void test_posture_verdict__every_cell(void **s)
 }
 
 RUN(T(opt_main__options_anywhere), T(opt_main__refusals_are_three_lines), T(opt_main__help_and_version),
-    T(refusal_print__json), T(refusal_id__unique), T(posture_verdict__every_cell))
+    T(opt_first_word__by_the_table), T(refusal_print__json), T(refusal_id__unique),
+    T(posture_verdict__every_cell))

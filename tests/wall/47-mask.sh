@@ -30,6 +30,9 @@ job_of() { ductile job run --json teller poll >"$WORK/job.json"; cat "$WORK/job.
 check "the job succeeds" job_of
 counted() { [ "$(json 'd["attempts"][-1]["masked"] >= 6' <"$WORK/job.json")" = True ]; }
 check "the record counts what was masked" counted
-clear() { ! grep -qaE 'treasure.?itself|dHJlYXN1cmUra|%2Ftreasure' "$WORK/job.json" && ! cat /var/lib/ductile/ledger/* | grep -aqE 'the/treasure|the%2Ftreasure|RyZWFzdXJl'; }
+# Where the plugin's own words are looked at, unmasked, the same search finds every one of them.
+naive() { "$WORK/teller/teller.py" <<<'{"secrets":{"treasure":"the/treasure+itself-42"}}' >"$WORK/naive"; cat "$WORK/naive"; [ "$(grep -aoE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl' "$WORK/naive" | sort -u | wc -l)" = 3 ]; }
+check "control: unmasked, the search finds it plain, percent-encoded and in base64" naive
+clear() { ! grep -qaE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl' "$WORK/job.json" && ! cat /var/lib/ductile/ledger/* | grep -aqE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl'; }
 check "neither ledger nor API has it, plain, escaped, in base64 or percent-encoded, as a key or in state" clear
 stop_gateway
