@@ -31,8 +31,8 @@ check "the job succeeds" job_of
 counted() { [ "$(json 'd["attempts"][-1]["masked"] >= 6' <"$WORK/job.json")" = True ]; }
 check "the record counts what was masked" counted
 # Where the plugin's own words are looked at, unmasked, the same search finds every one of them.
-naive() { "$WORK/teller/teller.py" <<<'{"secrets":{"treasure":"the/treasure+itself-42"}}' >"$WORK/naive"; cat "$WORK/naive"; [ "$(grep -aoE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl' "$WORK/naive" | sort -u | wc -l)" = 3 ]; }
+naive() { "$WORK/teller/teller.py" <<<'{"secrets":{"treasure":"the/treasure+itself-42"}}' >"$WORK/naive"; cat "$WORK/naive"; [ "$(grep -aoE 'the/treasure.?itself|the%2Ftreasure|dHJlYXN1cmUr' "$WORK/naive" | sort -u | wc -l)" = 3 ]; }
 check "control: unmasked, the search finds it plain, percent-encoded and in base64" naive
-clear() { ! grep -qaE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl' "$WORK/job.json" && ! cat /var/lib/ductile/ledger/* | grep -aqE 'the/treasure.?itself|the%2Ftreasure|RyZWFzdXJl'; }
+clear() { ! grep -qaE 'the/treasure.?itself|the%2Ftreasure|dHJlYXN1cmUr' "$WORK/job.json" && ! cat /var/lib/ductile/ledger/* | grep -aqE 'the/treasure.?itself|the%2Ftreasure|dHJlYXN1cmUr'; }
 check "neither ledger nor API has it, plain, escaped, in base64 or percent-encoded, as a key or in state" clear
 stop_gateway
