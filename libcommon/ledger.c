@@ -23,16 +23,26 @@ int64_t ledger_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-// People are told what SQLite says, not the statement: the statement is ours, and in the source.
-static int fail(struct ledger *l)
+static bool host_fault(int code)
 {
+    return code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_READONLY || code == SQLITE_BUSY ||
+           code == SQLITE_LOCKED || code == SQLITE_CANTOPEN || code == SQLITE_PERM || code == SQLITE_NOMEM ||
+           code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+// People are told what SQLite says, not the statement: the statement is ours, and in the source.
+int ledger_failed(struct ledger *l)
+{
+    int code = l->db ? sqlite3_errcode(l->db) : SQLITE_NOMEM;
+
     snprintf(l->error, sizeof(l->error), "%s", l->db ? sqlite3_errmsg(l->db) : "out of memory");
-    return l->db && sqlite3_errcode(l->db) == SQLITE_BUSY ? -EBUSY : -EIO;
+    l->waits = host_fault(code & 0xff); // the low byte: an extended code says more
+    return code == SQLITE_BUSY ? -EBUSY : -EIO;
 }
 
 static int exec(struct ledger *l, const char *sql)
 {
-    return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(l);
+    return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : ledger_failed(l);
 }
 
 int ledger_begin(struct ledger *l)
@@ -47,8 +57,9 @@ int ledger_commit(struct ledger *l)
 
 void ledger_rollback(struct ledger *l)
 {
-    if (!sqlite3_get_autocommit(l->db) && exec(l, "ROLLBACK") < 0)
-        return; // the connection is broken; closing it rolls back
+    // A failure here means that the connection is broken; closing it rolls back.
+    if (!sqlite3_get_autocommit(l->db))
+        (void)sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
 int ledger_changes(struct ledger *l)
@@ -69,7 +80,7 @@ static int bind(struct ledger *l, sqlite3_stmt *s, const char *types, va_list ap
             r = sqlite3_bind_blob(s, i, data, va_arg(ap, int), SQLITE_TRANSIENT);
         }
         if (r != SQLITE_OK)
-            return fail(l);
+            return ledger_failed(l);
     }
     return 0;
 }
@@ -79,7 +90,7 @@ static sqlite3_stmt *prepare(struct ledger *l, const char *sql, const char *type
     sqlite3_stmt *s = NULL;
 
     if (sqlite3_prepare_v2(l->db, sql, -1, &s, NULL) != SQLITE_OK || bind(l, s, types, ap) < 0) {
-        fail(l);
+        ledger_failed(l);
         sqlite3_finalize(s);
         return NULL;
     }
@@ -109,7 +120,7 @@ int ledger_run(struct ledger *l, int64_t *ret_id, const char *sql, const char *t
     while ((step = sqlite3_step(s)) == SQLITE_ROW)
         ;
     if (step != SQLITE_DONE)
-        r = fail(l);
+        r = ledger_failed(l);
     sqlite3_finalize(s);
     if (r == 0 && ret_id)
         *ret_id = sqlite3_last_insert_rowid(l->db);
@@ -178,7 +189,7 @@ int ledger_open(const char *path, bool create, struct ledger *ret)
         umask(old);
         return -ENOENT;
     }
-    int r = sqlite3_open_v2(path, &l.db, flags, NULL) == SQLITE_OK ? 0 : fail(&l);
+    int r = sqlite3_open_v2(path, &l.db, flags, NULL) == SQLITE_OK ? 0 : ledger_failed(&l);
     if (r == 0) {
         // Temporary files stay beside the ledger: under Landlock there is no other place.
         snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
@@ -325,7 +336,7 @@ int ledger_verify(struct ledger *l, int64_t *ret_n)
         }
     }
     if (r == 0 && step != SQLITE_DONE)
-        r = fail(l);
+        r = ledger_failed(l);
     sqlite3_finalize(s);
     *ret_n = n;
     return r;

@@ -17,6 +17,8 @@
 struct ledger {
     sqlite3 *db;
     char error[256]; // of the last failure
+    bool waits; // it is the host's (a full disk, an unwritable file, a busy one), and may pass; else it is
+                // ours
 };
 
 // Opens path; create: make it, with its schema, where it is not there. -ENOENT; -EIO with l->error (a newer
@@ -24,9 +26,13 @@ struct ledger {
 MUST int ledger_open(const char *path, bool create, struct ledger *ret);
 void ledger_close(struct ledger *l);
 
+// Notes what SQLite says of the call that just failed, for who steps a query: -EBUSY or -EIO.
+int ledger_failed(struct ledger *l);
+
 // BEGIN IMMEDIATE / COMMIT / ROLLBACK. -EIO, -EBUSY.
 MUST int ledger_begin(struct ledger *l);
 MUST int ledger_commit(struct ledger *l);
+// Keeps error and waits of the failure that led to it.
 void ledger_rollback(struct ledger *l);
 
 // Runs one statement with parameters by type letters: i int64_t, s const char * (NULL allowed), b (const void

@@ -154,9 +154,13 @@ static struct answer enqueue(const struct call *c, const char *plugin, const cha
                                 .submitted_by = "api",
                                 .dedupe_key = dedupe_key};
 
-    if (!text || queue_add(c->bus, &job, &id, &equals) < 0)
+    if (!text)
+        return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+    if (queue_add(c->bus, &job, &id, &equals) < 0) {
+        bus_stall(c->bus, "a new job");
         return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "the ledger does not take new work: %s",
                        c->bus->ledger.error);
+    }
     dispatch(c->bus);
     if (equals > 0)
         return (struct answer){MHD_HTTP_OK,

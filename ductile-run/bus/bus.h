@@ -3,7 +3,8 @@
 //
 //   main.c      start (config by the wire, sandbox, ledger), loop, stop
 //   queue.c     jobs in the ledger: enqueue, next, transitions, recovery
-//   dispatch.c  due jobs to the warden; pipes; the end of a job
+//   dispatch.c  due jobs to the warden; pipes; what the warden says of them
+//   ending.c    the end of an attempt: one transaction, or kept until the ledger takes it
 //   request.c   the body of a plugin's request          response.c  what a plugin answered
 //   route.c     events to pipelines to jobs             api.c       HTTP on the unix socket
 //   show.c      what the API tells about jobs and posture
@@ -47,7 +48,24 @@ struct output {
     bool fails; // over the limit: the job fails (stdout); else: truncated (stderr)
 };
 
-// A job that the warden has.
+// What a plugin answered.
+struct response {
+    json_t *root; // owned
+    bool ok, retry;
+    const char *error;
+    json_t *result, *events, *state_updates; // borrowed, may be NULL
+};
+
+// How an attempt ended.
+struct outcome {
+    const char *state; // succeeded, failed, timed_out, refused, cancelled, queued
+    char reason[256];  // why
+    const char *error; // what the plugin said, may be NULL; borrowed from response
+    bool retry;
+    struct response response; // of a success
+};
+
+// A job that the warden has - or had, and whose end is not in the ledger yet.
 struct run {
     struct run *next;
     struct bus *bus;
@@ -55,9 +73,12 @@ struct run {
     unsigned attempt;
     char plugin[LIMIT_NAME], command[LIMIT_NAME];
     struct output out, err;
-    bool started;
-    struct mask_set mask; // of the secrets it was given
-    long masked;          // how often they stood in its answer
+    struct proto_started started; // the warden's words, until they are written
+    struct proto_exited exited;
+    bool start_due, exit_due; // not written yet
+    struct outcome *end;      // NULL while it runs
+    struct mask_set mask;     // of the secrets it was given
+    long masked;              // how often they stood in its answer
 };
 
 struct bus {
@@ -70,11 +91,12 @@ struct bus {
     struct proto_link warden;
     struct ev_loop *loop;
     ev_io wire_watcher;
-    ev_timer due_timer, drain_timer;
+    ev_timer due_timer, drain_timer, stall_timer;
     struct run *runs;
     unsigned n_runs;
     struct api *api;
     bool stopping, landlocked;
+    bool stalled, stall_said; // the ledger cannot be written: no work begins
     char boot_id[40];
     int64_t started_ms;
     int64_t looked_ms; // when queue_next last looked: what was due then is no timer's affair
@@ -82,6 +104,9 @@ struct bus {
 
 // Ends the bus: the warden, and with it the gateway, follows. For faults after which nothing can be promised.
 __attribute__((noreturn, format(printf, 1, 2))) void bus_die(const char *format, ...);
+
+// Once a stop was asked for and no job runs: the last row, the farewell, the end of the loop.
+void end_if_idle(struct bus *bus);
 
 // ---- plugins.c ----------------------------------------------------------------------------------
 struct bundle;
@@ -133,16 +158,24 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m);
 void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd);
 void dispatch_stop(struct bus *bus);
 
+// ---- ending.c -----------------------------------------------------------------------------------
+// What the warden said of a start, into the attempt's row; kept in the run where the ledger cannot take it.
+void ending_started(struct bus *bus, struct run *run, const struct proto_started *m);
+// Takes over *o, writes what is unwritten of the run in one transaction, and drops the run. Where the ledger
+// cannot take it the run stays, and the bus stalls.
+void ending_take(struct bus *bus, struct run *run, const struct outcome *o);
+// Tries once more to write what was kept. Returns how many ends are still unwritten.
+unsigned ending_settle(struct bus *bus);
+void ending_init(struct bus *bus);
+// After a failure of the ledger, before anything else is asked of it: no work begins until it takes writes
+// again (looked at once a second). Ends the bus where the fault is ours, not the host's.
+void bus_stall(struct bus *bus, const char *what);
+void output_close(struct bus *bus, struct output *o);
+
 // ---- request.c, response.c ----------------------------------------------------------------------
 // The request without its secrets: what follows the warden's `{"secrets":{...},`. -errno.
 MUST int request_body(struct bus *bus, const struct queued_job *job, char **ret, size_t *ret_len);
 
-struct response {
-    json_t *root; // owned
-    bool ok, retry;
-    const char *error;
-    json_t *result, *events, *state_updates; // borrowed, may be NULL
-};
 // mask: what must not stand in it (*ret_masked: how often it did). 0, or -EBADMSG with the reason in why.
 MUST int response_parse(const struct config *config, const char *text, size_t len,
                         const struct mask_set *mask, long *ret_masked, struct response *ret,

@@ -11,32 +11,9 @@
 static struct run *find_run(struct bus *bus, uint64_t job)
 {
     for (struct run *run = bus->runs; run; run = run->next)
-        if ((uint64_t)run->job == job)
+        if ((uint64_t)run->job == job && !run->end)
             return run;
     return NULL;
-}
-
-static void close_output(struct bus *bus, struct output *o)
-{
-    if (o->fd >= 0)
-        ev_io_stop(bus->loop, &o->watcher);
-    fd_closep(&o->fd);
-}
-
-static void drop_run(struct bus *bus, struct run *run)
-{
-    struct run **p = &bus->runs;
-
-    while (*p != run)
-        p = &(*p)->next;
-    *p = run->next;
-    bus->n_runs--;
-    close_output(bus, &run->out);
-    close_output(bus, &run->err);
-    sb_free(&run->out.text);
-    sb_free(&run->err.text);
-    mask_free(&run->mask);
-    free(run);
 }
 
 static void send_or_die(struct bus *bus, struct proto_message *m, enum proto_type type, const int *fds)
@@ -85,128 +62,14 @@ static struct run *new_run(struct bus *bus, const struct queued_job *j)
     return run;
 }
 
-// ---- the end of an attempt ----------------------------------------------------------------------
-
-struct outcome {
-    const char *state; // succeeded, failed, timed_out, refused, cancelled, queued
-    char reason[256];  // why
-    const char *error; // what the plugin said, may be NULL
-    bool retry;
-    struct response response; // of a success
-};
-
-static int record_end(struct bus *bus, int64_t job, int64_t attempt, const struct outcome *o)
-{
-    OWNED(freep)
-    char *result = o->response.result ? json_dumps(o->response.result, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    int r = ledger_run(&bus->ledger, NULL,
-                       "UPDATE job_attempt SET ended_ms=?, outcome=? WHERE job=? AND attempt=?", "isii",
-                       ledger_now_ms(), o->state, job, attempt);
-
-    if (r == 0)
-        r = ledger_run(&bus->ledger, NULL, "UPDATE job SET result=?, error=? WHERE id=?", "ssi", result,
-                       o->error, job);
-    return r;
-}
-
-static int merge_state(struct bus *bus, const char *plugin, const struct response *response)
-{
-    if (!response->state_updates || json_object_size(response->state_updates) == 0)
-        return 0;
-    sqlite3_stmt *s =
-        ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
-    OWNED(json_decrefp)
-    json_t *state = s && sqlite3_step(s) == SQLITE_ROW
-                        ? json_loads((const char *)sqlite3_column_text(s, 0), 0, NULL)
-                        : json_object();
-    sqlite3_finalize(s);
-    if (!state || json_object_update(state, response->state_updates) < 0)
-        return -ENOMEM;
-    OWNED(freep) char *text = json_dumps(state, JSON_COMPACT);
-    if (!text || strlen(text) > bus->config->limit_state)
-        return text ? -EFBIG : -ENOMEM;
-    return ledger_run(
-        &bus->ledger, NULL,
-        "INSERT INTO plugin_state(plugin, state, updated_ms) VALUES(?,?,?) ON CONFLICT(plugin) DO UPDATE"
-        " SET state=excluded.state, updated_ms=excluded.updated_ms",
-        "ssi", plugin, text, ledger_now_ms());
-}
-
-// The job row again, for routing: what the run knows plus where it stands in a pipeline.
-static int load_job(struct bus *bus, int64_t id, struct queued_job *ret)
-{
-    sqlite3_stmt *s =
-        ledger_query(&bus->ledger,
-                     "SELECT attempt, max_attempts, event, pipeline_run, step, depth, plugin, command"
-                     " FROM job WHERE id=?",
-                     "i", id);
-    int r = s && sqlite3_step(s) == SQLITE_ROW ? 0 : -EIO;
-
-    if (r == 0) {
-        *ret = (struct queued_job){.id = id,
-                                   .attempt = sqlite3_column_int64(s, 0),
-                                   .max_attempts = sqlite3_column_int64(s, 1),
-                                   .event = sqlite3_column_int64(s, 2),
-                                   .pipeline_run = sqlite3_column_int64(s, 3),
-                                   .step = sqlite3_column_int64(s, 4),
-                                   .depth = sqlite3_column_int64(s, 5)};
-        snprintf(ret->plugin, sizeof(ret->plugin), "%s", (const char *)sqlite3_column_text(s, 6));
-        snprintf(ret->command, sizeof(ret->command), "%s", (const char *)sqlite3_column_text(s, 7));
-    }
-    sqlite3_finalize(s);
-    return r;
-}
-
-static int complete(struct bus *bus, int64_t job, int64_t attempt, const struct outcome *o)
-{
-    struct queued_job row;
-    int r = load_job(bus, job, &row);
-
-    if (r == 0)
-        r = record_end(bus, job, attempt, o);
-    if (r == 0)
-        r = queue_move(bus, job, attempt, "running", o->state, o->reason);
-    if (r == 0 && str_eq(o->state, "succeeded")) {
-        r = merge_state(bus, row.plugin, &o->response);
-        if (r == 0)
-            r = route_success(bus, &row, &o->response);
-    }
-    if (r == 0 && (str_eq(o->state, "failed") || str_eq(o->state, "timed_out")))
-        r = queue_retry(bus, job, attempt, o->state, o->retry);
-    if (r == 0)
-        r = route_ended(bus, job);
-    return r;
-}
-
-static void finish(struct bus *bus, int64_t job, int64_t attempt, struct outcome *o)
-{
-    int r = ledger_begin(&bus->ledger);
-
-    if (r == 0)
-        r = complete(bus, job, attempt, o);
-    if (r == -EFBIG) { // its state is over limits.state: nothing of it is kept, and the job failed
-        ledger_rollback(&bus->ledger);
-        struct outcome over = {.state = "failed", .retry = false};
-        snprintf(over.reason, sizeof(over.reason), "state-limit");
-        finish(bus, job, attempt, &over);
-        return;
-    }
-    if (r == 0)
-        r = ledger_commit(&bus->ledger);
-    if (r < 0) {
-        ledger_rollback(&bus->ledger);
-        bus_die("the end of job %lld cannot be written: %s", (long long)job, bus->ledger.error);
-    }
-}
-
-static void refuse_unsent(struct bus *bus, const struct queued_job *j, int error)
+static void refuse_unsent(struct bus *bus, struct run *run, int error)
 {
     struct outcome o = {.state = "refused", .retry = false};
 
     snprintf(o.reason, sizeof(o.reason),
              error == -EFBIG ? "request-limit: the request is larger than limits.request" : "request: %s",
              strerror(-error));
-    finish(bus, j->id, j->attempt, &o);
+    ending_take(bus, run, &o);
 }
 
 static void arm_timer(struct bus *bus)
@@ -224,26 +87,24 @@ void dispatch(struct bus *bus)
 {
     int r = 0;
 
-    while (!bus->stopping && bus->n_runs < bus->config->max_workers) {
+    while (!bus->stopping && !bus->stalled && bus->n_runs < bus->config->max_workers) {
         struct queued_job j = {0};
         r = queue_next(bus, &j);
         if (r <= 0)
             break;
         r = queue_start(bus, &j);
         if (r == 0) {
-            r = send_spawn(bus, &j);
-            if (r == 0)
-                new_run(bus, &j);
-            else
-                refuse_unsent(bus, &j, r);
-            r = 0;
+            struct run *run = new_run(bus, &j);
+            int unsent = send_spawn(bus, &j);
+            if (unsent < 0)
+                refuse_unsent(bus, run, unsent);
         }
         queued_job_free(&j);
         if (r < 0 && r != -ESTALE)
             break;
     }
     if (r < 0 && r != -ESTALE)
-        bus_die("the queue cannot be read: %s", bus->ledger.error);
+        bus_stall(bus, "the start of a job");
     // With every slot taken the end of a job calls again; the timer is for work that is not due yet.
     if (bus->n_runs < bus->config->max_workers)
         arm_timer(bus);
@@ -292,7 +153,7 @@ static void on_output(struct ev_loop *loop, ev_io *watcher, int events)
     (void)events;
 
     if (!read_output(o, CHUNKS_A_TURN))
-        close_output(o->run->bus, o);
+        output_close(o->run->bus, o);
 }
 
 static void watch_output(struct bus *bus, struct output *o, int fd)
@@ -328,27 +189,12 @@ void dispatch_mask(struct bus *bus, const struct proto_mask *m, int mask_fd)
 void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd, int err_fd)
 {
     struct run *run = find_run(bus, m->job);
-    char layers[256], caps[64], lock[2 * TREE_HASH_LEN + 1];
-    const struct privs_record *p = &m->record;
 
     if (!run)
         bus_die("the warden started job %llu, which nobody asked for", (unsigned long long)m->job);
-    run->started = true;
     watch_output(bus, &run->out, out_fd);
     watch_output(bus, &run->err, err_fd);
-    wall_layers_text(m->layers, layers, sizeof(layers));
-    str_hex(m->lock_hash, TREE_HASH_LEN, lock);
-    snprintf(caps, sizeof(caps), "eff=%llx prm=%llx inh=%llx amb=%u", (unsigned long long)p->caps_effective,
-             (unsigned long long)p->caps_permitted, (unsigned long long)p->caps_inheritable, p->n_ambient);
-    int r = ledger_run(
-        &bus->ledger, NULL,
-        "UPDATE job_attempt SET account=?, mode=?, pid=?, start_ticks=?, boot_id=?, uid=?, gid=?, groups=?,"
-        " caps=?, no_new_privs=?, layers=?, lock_hash=? WHERE job=? AND attempt=?",
-        "ssiisiiisissii", m->account, account_mode_name((enum account_mode)m->mode), (int64_t)m->pid,
-        (int64_t)m->start_ticks, bus->boot_id, (int64_t)p->euid, (int64_t)p->egid, (int64_t)p->n_groups, caps,
-        (int64_t)p->no_new_privs, layers, lock, run->job, (int64_t)run->attempt);
-    if (r < 0)
-        bus_die("the start of job %lld cannot be written: %s", (long long)run->job, bus->ledger.error);
+    ending_started(bus, run, m);
 }
 
 void dispatch_refused(struct bus *bus, const struct proto_refused *m)
@@ -368,8 +214,7 @@ void dispatch_refused(struct bus *bus, const struct proto_refused *m)
         o.retry = true;
     }
     snprintf(o.reason, sizeof(o.reason), "%s: %.200s", proto_reason_word(reason), m->text);
-    finish(bus, run->job, run->attempt, &o);
-    drop_run(bus, run);
+    ending_take(bus, run, &o);
     dispatch(bus);
 }
 
@@ -424,27 +269,6 @@ static void judge(struct bus *bus, struct run *run, const struct proto_exited *m
         judge_response(bus, run, o);
 }
 
-static int record_exit(struct bus *bus, const struct run *run, const struct proto_exited *m)
-{
-    uint8_t hash[TREE_HASH_LEN];
-    char out[2 * TREE_HASH_LEN + 1], err[2 * TREE_HASH_LEN + 1];
-
-    crypto_generichash(hash, sizeof(hash), (const unsigned char *)(run->out.text.p ? run->out.text.p : ""),
-                       run->out.text.len, NULL, 0);
-    str_hex(hash, sizeof(hash), out);
-    crypto_generichash(hash, sizeof(hash), (const unsigned char *)(run->err.text.p ? run->err.text.p : ""),
-                       run->err.text.len, NULL, 0);
-    str_hex(hash, sizeof(hash), err);
-    return ledger_run(
-        &bus->ledger, NULL,
-        "UPDATE job_attempt SET exit_code=?, signal=?, left_behind=?, delivered=?, user_us=?, system_us=?,"
-        " max_rss_kib=?, masked=?, stdout_len=?, stdout_hash=?, stderr_len=?, stderr_hash=? WHERE job=? AND attempt=?",
-        "iiiiiiiiisisii", (int64_t)m->exit_code, (int64_t)m->signal, (int64_t)m->left_behind,
-        (int64_t)m->delivered, (int64_t)m->user_us, (int64_t)m->system_us, (int64_t)m->max_rss_kib,
-        (int64_t)run->masked, (int64_t)run->out.total, out, (int64_t)run->err.total, err, run->job,
-        (int64_t)run->attempt);
-}
-
 void dispatch_exited(struct bus *bus, const struct proto_exited *m)
 {
     struct run *run = find_run(bus, m->job);
@@ -458,11 +282,9 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m)
     if (run->err.fd >= 0)
         read_output(&run->err, CHUNKS_AT_END);
     judge(bus, run, m, &o);
-    if (record_exit(bus, run, m) < 0)
-        bus_die("the exit of job %lld cannot be written: %s", (long long)run->job, bus->ledger.error);
-    finish(bus, run->job, run->attempt, &o);
-    response_free(&o.response);
-    drop_run(bus, run);
+    run->exited = *m;
+    run->exit_due = true;
+    ending_take(bus, run, &o);
     dispatch(bus);
 }
 
@@ -515,6 +337,8 @@ void dispatch_stop(struct bus *bus)
 {
     for (struct run *run = bus->runs; run; run = run->next) {
         struct proto_message m = {0};
+        if (run->end)
+            continue; // the warden has forgotten it
         m.KILL.job = (uint64_t)run->job;
         m.KILL.reason = REASON_STOPPING;
         send_or_die(bus, &m, PROTO_KILL, NULL);

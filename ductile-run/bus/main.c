@@ -187,12 +187,22 @@ static void read_boot_id(struct bus *bus)
 
 // ---- loop ---------------------------------------------------------------------------------------
 
-static void end_if_idle(struct bus *bus)
+void end_if_idle(struct bus *bus)
 {
     struct proto_message m = {0};
+    unsigned unwritten = 0;
 
-    if (!bus->stopping || bus->n_runs > 0)
+    if (!bus->stopping)
         return;
+    for (const struct run *run = bus->runs; run; run = run->next)
+        unwritten += run->end != NULL;
+    if (unwritten < bus->n_runs)
+        return;
+    if (unwritten > 0 && ending_settle(bus) > 0)
+        log_msg(
+            LOG_LEVEL_ERR,
+            "the ledger cannot take the end of %u jobs: to the next start these attempts are lost, and it runs them again",
+            unwritten);
     if (ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STOPPED, bus->config->name, "{}",
                      NULL) < 0)
         log_warn("the stop was not recorded: %s", bus->ledger.error);
@@ -319,6 +329,7 @@ static int serve(const struct opts *o)
     ev_io_start(bus->loop, &bus->wire_watcher);
     ev_timer_init(&bus->due_timer, on_due, 0.0, 0.0);
     bus->due_timer.data = bus;
+    ending_init(bus);
     struct proto_message ready = {0};
     if (proto_send(&bus->warden, &ready, PROTO_READY, NULL) < 0)
         bus_die("the warden is gone");

@@ -133,7 +133,7 @@ int queue_next(struct bus *bus, struct queued_job *ret)
         if (may_run(bus, (const char *)sqlite3_column_text(s, 1)))
             r = take_row(s, ret);
     if (r == 0 && step != SQLITE_DONE)
-        r = -EIO;
+        r = ledger_failed(&bus->ledger);
     sqlite3_finalize(s);
     return r;
 }
@@ -218,7 +218,7 @@ static int read_attempts(struct bus *bus, int64_t job, int64_t *ret_max, char pl
 {
     sqlite3_stmt *s =
         ledger_query(&bus->ledger, "SELECT max_attempts, plugin, reason FROM job WHERE id=?", "i", job);
-    int r = s && sqlite3_step(s) == SQLITE_ROW ? 0 : -EIO;
+    int r = s && sqlite3_step(s) == SQLITE_ROW ? 0 : ledger_failed(&bus->ledger);
 
     if (r == 0) {
         *ret_max = column(s, 0);

@@ -140,7 +140,7 @@ json_t *show_posture(struct bus *bus)
     const struct config *c = bus->config;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s}", "instance", c->name,
+        "{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s, s:s}", "instance", c->name,
         "posture", posture_name(c->posture), "valid", 1, "attested", (json_int_t)bus->catalog.n, "enforcing",
         c->posture != POSTURE_UNCONFINED, "proven", proven_of(bus), "accounts", accounts_of(bus), "queue",
         rows(bus, "SELECT state, count(*) AS n FROM job GROUP BY state ORDER BY state", "", 0, NULL),
@@ -150,16 +150,20 @@ json_t *show_posture(struct bus *bus)
             "SELECT id, plugin, command, reason, ended_ms FROM job WHERE state='refused' ORDER BY ended_ms DESC LIMIT 5",
             "", 0, NULL),
         "workers", (json_int_t)c->max_workers, "started_ms", (json_int_t)bus->started_ms, "landlock_abi",
-        wall_landlock_abi(), "stopping", bus->stopping, "version", DUCTILE_VERSION);
+        wall_landlock_abi(), "stopping", bus->stopping, "version", DUCTILE_VERSION, "ledger",
+        bus->stalled ? bus->ledger.error : "ok");
 }
 
 json_t *show_health(struct bus *bus)
 {
     json_t *proven = proven_of(bus);
     json_t *at = json_object_get(proven, "at_ms");
-    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:O}", "status", bus->stopping ? "stopping" : "ok",
+    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:O}", "status",
+                               bus->stopping  ? "stopping"
+                               : bus->stalled ? "ledger-stalled"
+                                              : "ok",
                                "posture", posture_name(bus->config->posture), "live", 1, "ready",
-                               !bus->stopping, "proven_ms", at ? at : json_null());
+                               !bus->stopping && !bus->stalled, "proven_ms", at ? at : json_null());
 
     json_decref(proven);
     return health;

@@ -327,6 +327,8 @@ static void print_status(const json_t *p)
         printf(" %s %lld", text_of(row, "state"), (long long)int_of(row, "n"));
     printf("%s (%lld workers)\n", json_array_size(json_object_get(p, "queue")) ? "" : " empty",
            (long long)int_of(p, "workers"));
+    if (strcmp(text_of(p, "ledger"), "ok") != 0)
+        printf("ledger     CANNOT BE WRITTEN: %s; no work begins until it can\n", text_of(p, "ledger"));
     json_array_foreach(json_object_get(p, "refusals"), i, row)
         printf("refused    job %lld %s %s: %s\n", (long long)int_of(row, "id"), text_of(row, "plugin"),
                text_of(row, "command"), text_of(row, "reason"));

@@ -15,8 +15,10 @@ raw HEX       answers with exactly these bytes
 loop          emits an event whose payload is its own
 stop-self     SIGSTOPs itself
 kill-all      kill(-1, SIGKILL)
+fill          fills the file system with one file, or (what: inodes) with many, and answers what stopped it
 echo          answers with its request (without the values of secrets)
 """
+import errno
 import json
 import os
 import signal
@@ -39,6 +41,21 @@ def left(tag, ignore=True):
 def answer(result):
     sys.stdout.write(json.dumps({"status": "ok", "result": result}))
     sys.stdout.flush()
+
+
+def fill(what):
+    os.makedirs("filler", exist_ok=True)
+    n, piece = 0, b"x" * 65536
+    try:
+        with open("filler/0", "wb", buffering=0) as f:
+            while what == "bytes":
+                n += f.write(piece)
+                piece = piece[:max(1, len(piece) // 2)] if n % 65536 else piece  # to the last byte
+        while True:
+            n += 1
+            open("filler/%d" % n, "w").close()
+    except OSError as e:
+        return {"n": n, "stopped": errno.errorcode[e.errno]}
 
 
 def close_standard():
@@ -98,6 +115,8 @@ def main():
     elif mode == "kill-all":
         os.kill(-1, signal.SIGKILL)
         answer("killed everybody I may")
+    elif mode == "fill":
+        answer(fill(payload["what"]))
     elif mode == "error":
         print(json.dumps({"status": "error", "error": "as asked", "retry": payload.get("retry", True)}))
     elif mode == "emit":
