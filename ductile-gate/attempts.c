@@ -99,6 +99,25 @@ static int write_file(const struct attempt_target *t)
     return r < 0 ? r : result(unlink(path));
 }
 
+// Could it be written, or made? Nothing is: a home is looked at, never changed.
+static int may_write(const struct attempt_target *t)
+{
+    char dir[LIMIT_PATH];
+    int r = open_path(t->path, O_WRONLY | O_APPEND);
+
+    if (r != -ENOENT)
+        return r;
+    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(t->path, '/') - t->path), t->path);
+    return result(faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS));
+}
+
+static int control_may_write(void)
+{
+    struct attempt_target twin = {0};
+
+    return fresh_path("/tmp", twin.path, sizeof(twin.path)) < 0 ? err_last() : may_write(&twin);
+}
+
 static int nothing(void)
 {
     return 0;
@@ -386,5 +405,6 @@ const struct attempt attempt_get_fd = {get_fd, control_fd, {EPERM, EACCES}};
 const struct attempt attempt_open_proc = {open_proc, control_proc, {EPERM, EACCES}};
 const struct attempt attempt_send_signal = {send_signal, control_signal, {EPERM}};
 const struct attempt attempt_write_file = {write_file, nothing, {EACCES, EPERM}};
+const struct attempt attempt_may_write = {may_write, control_may_write, {EACCES, EPERM, EROFS}};
 const struct attempt attempt_run_shell = {run_shell, nothing, {EACCES, EPERM}};
 const struct attempt attempt_start_thread = {start_thread, nothing, {EPERM}};

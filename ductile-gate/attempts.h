@@ -29,6 +29,10 @@ enum target {
     TARGET_INET,
     TARGET_INET6,
     TARGET_NETLINK,
+    TARGET_USER_MANAGER,
+    TARGET_USER_BUS,
+    TARGET_AUTHORIZED_KEYS,
+    TARGET_SHELL_RC,
     TARGET_OWN_STATE,
     TARGET_OWN_HOME,
     TARGET_TMP,
@@ -55,4 +59,5 @@ bool attempt_is_denial(const struct attempt *attempt, int error);
 extern const struct attempt attempt_open_socket, attempt_open_file, attempt_list_dir, attempt_connect_socket,
     attempt_become, attempt_take_group, attempt_raise_caps, attempt_no_new_privs, attempt_userns_clone,
     attempt_userns_unshare, attempt_userns_clone3, attempt_trace, attempt_read_memory, attempt_get_fd,
-    attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_run_shell, attempt_start_thread;
+    attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_may_write, attempt_run_shell,
+    attempt_start_thread;

@@ -81,9 +81,11 @@ void check_homes(struct gate *g);
 void check_doors(struct gate *g);
 
 // probes.c
+enum expected { EXPECTED_DENIED, EXPECTED_ALLOWED, EXPECTED_EITHER }; // either: a door that is told of
 struct probe_row {
     const char *word, *layer, *what;
-    bool must, brief;
+    enum expected expected;
+    bool brief;
 };
 const struct probe_row *probe_row(unsigned probe);
 // Tries the wall as every identity; all: the long form too. Results into g, findings where something was

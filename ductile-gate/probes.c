@@ -21,9 +21,11 @@ enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS };
 enum probe_id {
 #define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
 #define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
+#define LOGIN(id, word, form, attempt, target, what)             PROBE_##id,
 #include "probes.def"
 #undef PROBE
 #undef WORKS
+#undef LOGIN
     PROBE_COUNT_
 };
 
@@ -36,12 +38,20 @@ static const struct row {
 #define SHORT true
 #define LONG  false
 #define PROBE(id, word, who, form, attempt, target, layer, what)                                             \
-    [PROBE_##id] = {{word, layer, what, false, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+    [PROBE_##                                                                                                \
+        id] = {{word, layer, what, EXPECTED_DENIED, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
 #define WORKS(id, word, who, form, attempt, target, what)                                                    \
-    [PROBE_##id] = {{word, "", what, true, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+    [PROBE_##id] = {                                                                                         \
+        {word, "must work", what, EXPECTED_ALLOWED, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+#define LOGIN(id, word, form, attempt, target, what)                                                         \
+    [PROBE_##id] = {{word, "login", what, EXPECTED_EITHER, form},                                            \
+                    WHO_CREDENTIALED,                                                                        \
+                    &attempt_##attempt,                                                                      \
+                    TARGET_##target},
 #include "probes.def"
 #undef PROBE
 #undef WORKS
+#undef LOGIN
 #undef SHORT
 #undef LONG
 };
@@ -225,6 +235,11 @@ static void on_home_code(struct trial *t, unsigned probe)
             on_path(t, probe, "%s", c->plugin_roots.list[i]);
 }
 
+static const char *own_home(const struct account_config *a)
+{
+    return a && a->home ? a->home : a ? a->state_dir : "/";
+}
+
 static void on_target(struct trial *t, unsigned probe)
 {
     const struct config *c = t->gate->config;
@@ -251,9 +266,13 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_PID_BUS: on_pid(t, probe, t->actors->bus, "bus"); break;
     case TARGET_PID_SIBLING: on_pid(t, probe, t->actors->sibling, "sibling"); break;
     case TARGET_OWN_STATE:
-    case TARGET_OWN_HOME:
-        on_path(t, probe, "%s", self && self->home ? self->home : self ? self->state_dir : "/");
+    case TARGET_OWN_HOME: on_path(t, probe, "%s", own_home(self)); break;
+    case TARGET_USER_MANAGER:
+        on_path(t, probe, "/run/user/%lld/systemd/private", self ? (long long)self->uid : -1LL);
         break;
+    case TARGET_USER_BUS: on_path(t, probe, "/run/user/%lld/bus", self ? (long long)self->uid : -1LL); break;
+    case TARGET_AUTHORIZED_KEYS: on_path(t, probe, "%s/.ssh/authorized_keys", own_home(self)); break;
+    case TARGET_SHELL_RC: on_path(t, probe, "%s/.profile", own_home(self)); break;
     case TARGET_TMP: on_path(t, probe, "/tmp"); break;
     case TARGET_INET: on_id(t, probe, AF_INET, "AF_INET"); break;
     case TARGET_INET6: on_id(t, probe, AF_INET6, "AF_INET6"); break;
@@ -338,16 +357,36 @@ static void note_result(struct gate *g, const struct probe_result *r)
     const char *error = r->error ? errno_name(r->error) : "no error";
     if (!id->account)
         return; // unconfined: what is open is told in the matrix, and nothing was promised
-    if (row->must && r->cell != CELL_ALLOWED)
+    if (row->expected == EXPECTED_EITHER)
+        return; // note_login
+    const bool must = row->expected == EXPECTED_ALLOWED;
+    if (must && r->cell != CELL_ALLOWED)
         gate_note(g, CHECK_WORKS, VERDICT_REFUSE, id->name, "%s: %s (%s)", row->what, r->target, error);
-    else if (!row->must && r->cell == CELL_ALLOWED)
+    else if (!must && r->cell == CELL_ALLOWED)
         gate_note(g, CHECK_PROBE, VERDICT_REFUSE, id->name, "ALLOWED: %s %s", row->what, r->target);
-    else if (!row->must && (r->cell == CELL_UNPROVEN && r->error != ENOENT))
+    else if (!must && (r->cell == CELL_UNPROVEN && r->error != ENOENT))
         gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: neither denied nor allowed (%s)",
                   row->what, r->target, error);
     else if (!r->control)
         gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: %s, but so was the twin",
                   row->what, r->target, error);
+}
+
+// One line for each account that has such doors.
+static void note_login(struct gate *g, unsigned identity)
+{
+    char words[160] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < g->n_results; i++) {
+        const struct probe_result *r = &g->results[i];
+        const struct probe_row *row = probe_row(r->probe);
+        if (r->identity == identity && row->expected == EXPECTED_EITHER && r->cell == CELL_ALLOWED)
+            len += (size_t)snprintf(words + len, sizeof(words) - len, "%s%s", len ? ", " : "", row->word);
+    }
+    if (g->identities[identity].mode == MODE_CREDENTIALED)
+        gate_note(g, CHECK_LOGIN, len ? VERDICT_WARN : VERDICT_PASS, g->identities[identity].name,
+                  "open to a plugin: %s", len ? words : "none");
 }
 
 static void collect(struct gate *g, int fd, unsigned identity)
@@ -358,6 +397,7 @@ static void collect(struct gate *g, int fd, unsigned identity)
     while (read(fd, &r, sizeof(r)) == sizeof(r))
         if (r.identity == identity && r.probe <= PROBE_COUNT_)
             note_result(g, &r);
+    note_login(g, identity);
     if (g->n_results > before)
         gate_note(g, CHECK_PROBE, VERDICT_PASS, g->identities[identity].name, "%zu attempts",
                   g->n_results - before);

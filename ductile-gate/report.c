@@ -37,7 +37,7 @@ void report_findings(const struct gate *g, bool all)
 static const struct probe_result *worst(const struct gate *g, unsigned probe, unsigned identity)
 {
     static const int rank[] = {[CELL_DENIED] = 1, [CELL_UNPROVEN] = 2, [CELL_ALLOWED] = 3, [CELL_ABSENT] = 0};
-    bool must = probe_row(probe)->must;
+    bool must = probe_row(probe)->expected == EXPECTED_ALLOWED;
     const struct probe_result *found = NULL;
 
     for (size_t i = 0; i < g->n_results; i++) {
@@ -50,12 +50,16 @@ static const struct probe_result *worst(const struct gate *g, unsigned probe, un
     return found;
 }
 
-static void cell_text(const struct probe_result *r, bool must, char out[static 40])
+static void cell_text(const struct probe_result *r, enum expected expected, char out[static 40])
 {
+    const bool must = expected == EXPECTED_ALLOWED;
+
     if (!r)
         snprintf(out, 40, "-");
     else if (r->cell == CELL_ALLOWED)
-        snprintf(out, 40, must ? "works" : "ALLOWED");
+        snprintf(out, 40, must ? "works" : expected == EXPECTED_EITHER ? "open: by consent" : "ALLOWED");
+    else if (expected == EXPECTED_EITHER)
+        snprintf(out, 40, "closed %s", errno_name(r->error));
     else if (must)
         snprintf(out, 40, "BROKEN %s", errno_name(r->error));
     else if (r->cell == CELL_DENIED)
@@ -85,10 +89,10 @@ void report_matrix(const struct gate *g)
             tried |= worst(g, probe, i) != NULL;
         if (!tried)
             continue;
-        printf("%-16s %-13s", row->word, row->must ? "must work" : row->layer);
+        printf("%-16s %-13s", row->word, row->layer);
         for (unsigned i = 0; i < g->n_identities; i++) {
             char text[40];
-            cell_text(worst(g, probe, i), row->must, text);
+            cell_text(worst(g, probe, i), row->expected, text);
             printf(" %-28s", text);
         }
         putchar('\n');
@@ -104,6 +108,7 @@ static void add_pair(struct strbuf *sb, const char *key, const char *value, bool
 void report_json(const struct gate *g, const char *verb, enum verdict outcome)
 {
     static const char *const cells[] = {"denied", "allowed", "unproven", "absent"};
+    static const char *const expectations[] = {"denied", "allowed", "either"};
     struct strbuf sb = {0};
 
     sb_adds(&sb, "{");
@@ -126,7 +131,7 @@ void report_json(const struct gate *g, const char *verb, enum verdict outcome)
         sb_adds(&sb, i ? ",{" : "{");
         add_pair(&sb, "attempt", probe_row(r->probe)->word, true);
         add_pair(&sb, "identity", g->identities[r->identity].name, false);
-        add_pair(&sb, "expected", probe_row(r->probe)->must ? "allowed" : "denied", false);
+        add_pair(&sb, "expected", expectations[probe_row(r->probe)->expected], false);
         add_pair(&sb, "found", cells[r->cell], false);
         add_pair(&sb, "errno", r->error ? errno_name(r->error) : "", false);
         add_pair(&sb, "layer", probe_row(r->probe)->layer, false);

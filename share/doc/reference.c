@@ -61,9 +61,12 @@ int main(void)
     printf("| %s | %s | %s | %s | %s |\n", word, #who, form, layer, what);
 #define WORKS(id, word, who, form, attempt, target, what)                                                    \
     printf("| %s | %s | %s | must work | %s |\n", word, #who, form, what);
+#define LOGIN(id, word, form, attempt, target, what)                                                         \
+    printf("| %s | CREDENTIALED | %s | either, and told | %s |\n", word, form, what);
 #include "ductile-gate/probes.def"
 #undef PROBE
 #undef WORKS
+#undef LOGIN
 
     printf("\n## Groups that are doors\n\n| group | reason |\n|---|---|\n");
 #define DOOR(group, reason) printf("| %s | %s |\n", group, reason);

@@ -84,7 +84,7 @@ control() { # control NAME LAYERS ROW...
 }
 walled() { # walled COMMAND...: every row as expected (what is not there yet: unproven), and its control succeeded
     "$@" --json >"$WORK/matrix.json" || { echo "exit $?"; return 1; }
-    json '[m for m in d["matrix"] if not m["control"] or (m["found"] != m["expected"] and m["errno"] != "ENOENT")]' <"$WORK/matrix.json" | tee "$WORK/odd"
+    json '[m for m in d["matrix"] if not m["control"] or (m["expected"] not in ("either", m["found"]) and m["errno"] != "ENOENT")]' <"$WORK/matrix.json" | tee "$WORK/odd"
     [ "$(cat "$WORK/odd")" = "[]" ]
 }
 : >"$WORK/opened"
@@ -229,6 +229,29 @@ for creds in .ssh .config/gh .netrc .aws .gnupg; do
         "chmod 755 /home/matt/.config; if [ $creds = .netrc ]; then touch $path; else mkdir -p $path; fi; chown matt $path; chmod 755 $path" \
         "case $creds in .ssh|.config/gh) chmod 700 $path;; *) rm -r $path;; esac; chmod 700 /home/matt/.config" "$path" "uid $(id -u ductile) opened it"
 done
+
+# Login-equivalents: what is started there is outside of the drop. Told, in one line, as far as it is open.
+check "GATE-DOOR-02: what a credentialed account may start outside of the drop is told in one line" \
+    warning warn GATE-DOOR-02 matt 'open to a plugin: authorized-keys, shell-rc$' gate
+CLOSE="touch /home/matt/.profile; chown root /home/matt/.profile /home/matt/.ssh; chmod 644 /home/matt/.profile; chmod 700 /home/matt/.ssh"
+REOPEN="rm /home/matt/.profile; chown matt /home/matt/.ssh; chmod 700 /home/matt/.ssh"
+check "GATE-DOOR-02: closed, it is not told" with "$CLOSE" "$REOPEN" silent GATE-DOOR-02 gate
+manager() { # a service manager that listens, as a login or linger has one
+    local dir pid rc
+    dir=/run/user/$(id -u matt)
+    mkdir -p "$dir/systemd" && chown -R matt "$dir"
+    as matt python3 -c 'import socket, sys, time
+s = [socket.socket(socket.AF_UNIX) for _ in sys.argv[1:]]
+for x, p in zip(s, sys.argv[1:]): x.bind(p); x.listen()
+time.sleep(60)' "$dir/bus" "$dir/systemd/private" &
+    pid=$!
+    for _ in $(seq 40); do [ -S "$dir/systemd/private" ] && break; sleep 0.05; done
+    warning warn GATE-DOOR-02 matt 'open to a plugin: user-manager, user-bus, authorized-keys, shell-rc$' gate
+    rc=$?
+    kill $pid; rm -rf "$dir"
+    return $rc
+}
+check "GATE-DOOR-02: a service manager of the user that listens is named" manager
 
 configured() { printf "%s\n" "$2" | put_config "$1"; }
 export -f configured put_config add_config
