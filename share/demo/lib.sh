@@ -1,4 +1,5 @@
 # Sourced by both demos: headings, and the server that stands in for GitHub.
+export GIT_PAGER=cat # on a terminal git would wait for a key
 heading() { printf '\n\033[1m== %s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
 shown() { # shown COMMAND...: the command, then what it says
     printf '$ %s\n' "$*"

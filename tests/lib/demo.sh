@@ -30,6 +30,8 @@ journey() { grep -q 'confined account "github-sync".*caps eff=0' "$log" && grep 
 check "it shows the hop between the tiers, the pushed index, and what was touched" journey
 check "in less than 60 s" test $((SECONDS - began)) -lt 60
 check "and leaves nothing behind" left
+terminal() { GIT_PAGER='sed s/^/paged:/' timeout -k 5 90 script -qec share/demo/demo "$log" </dev/null >/dev/null 2>&1 && grep -q 'Operator: first' "$log" && ! grep paged: "$log"; }
+check "on a terminal it asks for no pager, and waits for no key" terminal
 broken() { DEMO_BREAK=keepcaps share/demo/demo >"$log" 2>&1; [ $? = 1 ] && grep -qE '^become-bus .*ALLOWED' "$log" && grep -q 'THE WALL WAS CLIMBED' "$log"; }
 check "control: a drop that keeps the capabilities is climbed, says ALLOWED, exits 1" broken
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp share/demo/demo >"$log" 2>&1; }
