@@ -4,7 +4,7 @@
 Written apart from the gate's own probes, so that a fault in those is not repeated here. Runs as a plugin (request on
 stdin, targets in its config) or by hand as a control: `climb.py --targets FILE` under any other dropper.
 
-Each row: {"row", "found": "denied"|"allowed"|"absent", "errno", "detail"}. A row is tried in a child of its own, because
+Each row: {"row", "found": "denied"|"allowed"|"absent"|"nothing", "errno", "detail"}. A row is tried in a child of its own, because
 success (becoming somebody) would change what the next row meets.
 """
 import ctypes
@@ -18,6 +18,8 @@ import struct
 import subprocess
 import sys
 import threading
+
+import catalogue
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -168,6 +170,8 @@ def try_row(name, fn, arg):
             out["errno"] = errno.errorcode.get(e.errno, str(e.errno))
             if e.errno in (errno.ENOENT, errno.ESRCH):
                 out["found"] = "absent"
+        except catalogue.NotFound:
+            out["found"] = "nothing"
         except BaseException as e:  # a broken attempt must not look like a denial
             out["found"], out["detail"] = "broken", repr(e)
         os.write(w, json.dumps(out).encode())
@@ -274,6 +278,9 @@ def climb(t):
         add("signal-" + name, send_signal, pid)
     if "api" in t:
         add("api-socket", connect, t["api"])
+    if "own" in t:
+        for name, fn, arg in catalogue.rows(t):
+            rows.append(try_row(name, fn, (arg,)))
     return rows
 
 
