@@ -39,7 +39,7 @@ broken() { DEMO_BREAK=keepcaps share/demo/demo >"$log" 2>&1; [ $? = 1 ] && grep 
 check "control: a drop that keeps the capabilities is climbed, says ALLOWED, exits 1" broken
 loud() { nobody >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -q 'NO WALL IN THIS DEMO' "$log" && grep -q 'not root' "$log" && grep -qE '^secret-zero .*ALLOWED' "$log"; }
 check "without root: unconfined, said loudly, and secret zero is open" loud
-no_namespaces() { setpriv --bounding-set=-sys_admin share/demo/demo >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -E 'Reason| uid 0 ' "$log"; grep -q 'namespaces are not to be had here' "$log" && ! grep -q ' uid 0 ' "$log"; }
+no_namespaces() { setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin share/demo/demo >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -E 'Reason| uid 0 ' "$log"; grep -q 'namespaces are not to be had here' "$log" && ! grep -q ' uid 0 ' "$log"; }
 check "root without the right to namespaces: the same, and nothing runs as root" no_namespaces
 check "and leaves nothing behind either" left
 interrupted() {
