@@ -36,3 +36,4 @@ two_commands() { grep -qx '    apt-get install -y git make ca-certificates' READ
 check "README names the two commands, and CI runs the second" two_commands
 news() { head -5 NEWS.md | grep -q "$(sed -n 's/^VERSION *= *//p' config.mk)"; }
 check "NEWS begins with this version" news
+tests/wall/attacks.py table

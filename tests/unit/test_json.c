@@ -18,6 +18,8 @@ static void test_json_parse__limits(void **s)
     assert_null(json_parse("{} x", 4, 8, error));               // rubbish behind it
     assert_null(json_parse("{\"a\":\"\xff\"}", 9, 8, error));   // not UTF-8
     assert_null(json_parse("{\"a\":\"\\u0000\"}", 14, 8, error));
+    assert_null(json_parse("{\"a\":1\0}", 8, 8, error)); // jansson skips it
+    assert_non_null(strstr(error, "NUL"));
     assert_null(json_parse("", 0, 8, error));
     assert_null(json_parse("{\"n\":1e999}", 11, 8, error));
 }

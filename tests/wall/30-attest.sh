@@ -108,8 +108,14 @@ for what in script module parent; do
 done
 stop_gateway
 BREAK=inplace start_gateway || exit 1
+leaks() { # a race: more of the same, until it was lost once
+    for _ in 1 2 3 4 5 6 7 8; do
+        swap "$1" control
+        [ "$(field "$WORK/swap.$1.control.json" leaks)" -gt 0 ] && return
+    done
+}
 for what in script module parent; do
-    swap $what control >/dev/null
+    leaks $what >/dev/null
     figure "swap $what after exec, control (executed in place with a hash check): $(cat "$WORK/swap.$what.control.json")"
     check "control: executed in place with a hash check, a swapped $what leaks" test "$(field "$WORK/swap.$what.control.json" leaks)" -gt 0
 done

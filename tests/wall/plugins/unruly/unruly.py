@@ -16,12 +16,19 @@ loop          emits an event whose payload is its own
 stop-self     SIGSTOPs itself
 kill-all      kill(-1, SIGKILL)
 fill          fills the file system with one file, or (what: inodes) with many, and answers what stopped it
+python        prints what payload.print, a Python expression, is
+flood-stderr  writes 100 MiB to its stderr, then answers
+flood-gib     writes a GiB to its stdout
+drip          writes a byte of its answer every 50 ms
+sh            runs payload.sh, answers what it printed
 echo          answers with its request (without the values of secrets)
 """
 import errno
+import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -117,6 +124,21 @@ def main():
         answer("killed everybody I may")
     elif mode == "fill":
         answer(fill(payload["what"]))
+    elif mode == "python":
+        sys.stdout.buffer.write(eval(payload["print"]))
+    elif mode == "flood-stderr":
+        for _ in range(100):
+            sys.stderr.write("x" * (1 << 20))
+        answer("said a lot")
+    elif mode == "flood-gib":
+        for _ in range(1024):
+            sys.stdout.write("x" * (1 << 20))
+    elif mode == "drip":
+        for byte in itertools.cycle("{ "):
+            print(byte, end="", flush=True)
+            time.sleep(0.05)
+    elif mode == "sh":
+        answer(subprocess.run(["/bin/sh", "-c", payload["sh"]], capture_output=True, text=True).stdout.strip())
     elif mode == "error":
         print(json.dumps({"status": "error", "error": "as asked", "retry": payload.get("retry", True)}))
     elif mode == "emit":

@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""Judges reports of climb.py by the table attacks.def.
+
+    attacks.py judge DIR CASE [--no-credentialed] [--no-controls]   one TAP line per attack and account, one per control
+    attacks.py table                                one TAP line: the table is whole, every test it names exists
+
+DIR holds WORLD.ACCOUNT.json."""
+import fnmatch
+import json
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONFINED, CREDENTIALED = ["default", "untrusted"], ["matt"]
+
+
+def table():
+    with open(HERE + "/attacks.def") as f:
+        for line in f:
+            if line.strip() and not line.startswith("#"):
+                name, who, expected, errnos, control, by = [x.strip() for x in line.split("|")]
+                tests = re.split(r",\s*(?=\*|unit|wall|host)", by[5:]) if by.startswith("test ") else []
+                rows = [] if tests else re.split(r",\s*", by)
+                accounts = {"all": CONFINED + CREDENTIALED, "confined": CONFINED, "credentialed": CREDENTIALED, "-": []}[who]
+                yield {"name": name, "accounts": accounts, "expected": expected, "errnos": set(errnos.split()), "control": control,
+                       "rows": rows, "tests": tests}
+
+
+class Reports:
+    def __init__(self, directory):
+        self.directory, self.loaded = directory, {}
+
+    def get(self, world, account):
+        key = "%s.%s" % (world, account)
+        if key not in self.loaded:
+            try:
+                with open("%s/%s.json" % (self.directory, key)) as f:
+                    d = json.load(f)
+                self.loaded[key] = {r["row"]: r for r in (d.get("result") or d)["rows"]}
+            except (OSError, ValueError, KeyError) as e:
+                self.loaded[key] = {"": {"row": key, "found": "broken", "errno": "", "detail": repr(e)}}
+        return self.loaded[key]
+
+    def rows(self, world, account, names):
+        report = self.get(world, account)
+        broken = report.get("")
+        return [report.get(n) or broken or {"row": n, "found": "not tried", "errno": "", "detail": ""} for n in names]
+
+
+def text(row):
+    return "%(row)s: %(found)s %(errno)s %(detail)s" % row
+
+
+def tap(good, name, why):
+    print("%s - %s" % ("ok" if good else "not ok", name))
+    for line in [] if good else why:
+        print("#   " + line)
+
+
+def held(attack, rows):
+    return all((r["found"] == "nothing" and attack["errnos"] == {"-"}) or
+               (r["found"] in ("denied", "absent") and r["errno"] in attack["errnos"]) for r in rows)
+
+
+def judge(directory, case, credentialed, controls):
+    reports = Reports(directory)
+    for attack in table():
+        for account in attack["accounts"] if attack["rows"] else []:
+            if account in CREDENTIALED and not credentialed:
+                continue
+            if attack["rows"] == ["run-setuid-file"] and account == "default":
+                continue  # it is the one that left it
+            rows = reports.rows("walled", account, attack["rows"])
+            good = held(attack, rows) if attack["expected"] == "held" else all(r["found"] == "allowed" for r in rows)
+            tap(good, "%s: %s as %s: %s" % (case, attack["name"], account, attack["expected"]), map(text, rows))
+        if controls and attack["rows"] and attack["control"] not in ("-", "test"):
+            world, _, names = attack["control"].partition(":")
+            world, _, account = world.partition("/")
+            account = account or ("untrusted" if attack["rows"] == ["run-setuid-file"] else "default")
+            rows = reports.rows(world, account, names.split(",") if names else attack["rows"])
+            tap(all(r["found"] == "allowed" for r in rows), "%s: control: %s succeeds: %s" % (case, attack["name"], attack["control"]),
+                map(text, rows))
+
+
+def whole():
+    with open(HERE + "/../EXPECTED") as f:
+        expected = [line.strip() for line in f if not line.startswith("#")]
+    wrong, names = [], [a["name"] for a in table()]
+    wrong += ["%s stands there twice" % n for n in set(names) if names.count(n) > 1]
+    for attack in table():
+        wrong += ["%s: no test is called %s" % (attack["name"], t) for t in attack["tests"] if not fnmatch.filter(expected, t)]
+        if attack["rows"] and attack["expected"] == "held" and attack["control"] == "-":
+            wrong.append("%s has no control" % attack["name"])
+    tap(not wrong and names, "the attack catalogue: every attack has a control, and the tests it names exist", wrong)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["table"]:
+        whole()
+    else:
+        judge(sys.argv[2], sys.argv[3], "--no-credentialed" not in sys.argv, "--no-controls" not in sys.argv)
