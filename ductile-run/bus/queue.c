@@ -231,7 +231,7 @@ static int read_attempts(struct bus *bus, int64_t job, int64_t *ret_max, char pl
 
 int queue_retry(struct bus *bus, int64_t job, int64_t attempt, const char *state, bool retry)
 {
-    char plugin[LIMIT_NAME], cause[192], reason[320];
+    char plugin[LIMIT_NAME] = "", cause[192] = "", reason[320];
     int64_t max = 0;
     int r = read_attempts(bus, job, &max, plugin, cause);
 
