@@ -114,6 +114,7 @@ help:
 	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
 	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
+	@echo 'make attacks    aims the attack catalogue at us and at others; writes share/doc/attacks.md  (root)'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 
 bin/%: build/rel/bin/%
@@ -226,6 +227,13 @@ build/bench/spawn: build/rel/tests/bench/spawn.o build/rel/ductile-run/warden/la
 bench-spawn: deps build/bench/noop build/bench/spawn
 	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
 	$(Q)tests/lib/nest python3 /mnt/src/tests/bench/spawn.py
+
+# The attack catalogue, aimed at other droppers too: share/doc/attacks.md
+.PHONY: attacks
+attacks: deps
+	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
+	$(Q)tests/lib/nest bash /mnt/src/tests/wall/aim.sh
 
 # ---- lint -----------------------------------------------------------------------
 

@@ -3,6 +3,25 @@ CANARY=ductile-canary
 TOKEN=delivered-to-nobody-$RANDOM-$RANDOM SEEN=carried-in-argv-$RANDOM-$RANDOM
 mkdir -p "$WORK/attacks" && chmod 755 "$WORK" "$WORK/attacks"
 
+# What a careless starter leaves lying about: `littered COMMAND...` runs it with an open secret zero, a working directory, a
+# keyring and an environment of the service.
+LITTERED=$WORK/littered
+cat >"$LITTERED" <<'B'
+#!/usr/bin/python3
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+join, add = (250, 248) if os.uname().machine == "x86_64" else (219, 217)
+assert libc.syscall(join, 1, None) > 0  # KEYCTL_JOIN_SESSION_KEYRING
+assert libc.syscall(add, b"user", b"ductile-canary", b"of the service", 14, -3) > 0
+for name in set(os.environ) - {"PATH", "LANG"}:
+    del os.environ[name]
+os.environ["SERVICE_SECRET"] = "ductile-canary"
+os.dup2(os.open("/etc/ductile/secret/age.key", os.O_RDONLY), 9)
+os.chdir("/etc/ductile")
+os.execvp(sys.argv[1], sys.argv[1:])
+B
+chmod 755 "$LITTERED"
+
 attack_lab() { # attack_lab POSTURE: people, config, plugins, locks
     local operator=matt
     [ "$1" = hybrid ] || operator=

@@ -12,26 +12,7 @@ start_gateway || exit 1
 attack walled $ACCOUNTS
 # ---- worlds in which the attacks must succeed
 # The naive drop: a plain setuid from the same service, which leaves lying about what it has.
-cat >"$WORK/naive" <<'B'
-#!/bin/bash
-# naive UID GID COMMAND...: the service's environment, a descriptor, its cwd, its keyring and limits go along
-uid=$1 gid=$2
-shift 2
-exec 9</etc/ductile/secret/age.key
-cd /etc/ductile || exit 1
-exec python3 - "$uid" "$gid" "$@" <<'P'
-import ctypes, os, sys
-libc = ctypes.CDLL(None)
-join, add = (250, 248) if os.uname().machine == "x86_64" else (219, 217)
-assert libc.syscall(join, 1, None) > 0  # KEYCTL_JOIN_SESSION_KEYRING
-assert libc.syscall(add, b"user", b"ductile-canary", b"of the service", 14, -3) > 0
-os.environ["SERVICE_SECRET"] = "ductile-canary"
-os.set_inheritable(9, True)
-os.execvp("setpriv", ["setpriv", "--reuid=" + sys.argv[1], "--regid=" + sys.argv[2], "--clear-groups"] + sys.argv[3:])
-P
-B
-chmod 755 "$WORK/naive"
-naive() { (ulimit -c unlimited; as_service "$WORK/naive" "$(id -u ductile-default)" "$(id -g ductile-default)" "$@"); }
+naive() { (ulimit -c unlimited; as_service "$LITTERED" setpriv --reuid=ductile-default --regid=ductile-default --clear-groups "$@"); }
 by_hand naive default naive
 by_hand root default env
 stop_gateway
