@@ -83,11 +83,11 @@ def may_dump_core(_):
     return "a core of up to %s bytes" % hard
 
 
-def lock_memory(_):
-    """Locks as much memory as the warden's own limit allows it, which would starve others of it."""
-    m = mmap.mmap(-1, 32 << 20)
-    syscall(149, 228, ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m))), 32 << 20)
-    return "32 MiB are locked"
+def lock_memory(size):
+    """32 MiB are what the warden's own limit allows, and would starve others; 64 KiB are anybody's."""
+    m = mmap.mmap(-1, size)
+    syscall(149, 228, ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(m))), size)
+    return "%d bytes are locked" % size
 
 
 # ---- secret zero by other names ---------------------------------------------------------------------------------------
@@ -281,7 +281,8 @@ def rows(t):
     yield "cwd-escape", cwd_escape, own
     yield "read-service-keyring", service_keyring, None
     yield "coredump-secret", may_dump_core, None
-    yield "mlock-limit", lock_memory, None
+    yield "mlock-limit", lock_memory, 32 << 20
+    yield "twin-mlock", lock_memory, 64 << 10
     yield "swap-before-exec", change_code, t["code"]
     yield "swap-dir-of-code", move_away, os.path.dirname(t["code"])
     yield "swap-interpreter-in-PATH", plant_in_path, None
