@@ -30,7 +30,7 @@ attack_lab() { # attack_lab POSTURE: people, config, plugins, locks
     ductile-install -q apply >/dev/null 2>"$WORK/apply.log" || { cat "$WORK/apply.log" >&2; return 1; } # the users, for their numbers
     ACCOUNTS="default untrusted $operator"
     {
-        echo "service: {max_workers: 4, drain: 3s}"
+        echo "service: {max_workers: 4, drain: 1s}"
         echo "plugins:"
         for account in $ACCOUNTS; do
             echo "  unruly_$account: {uses: unruly, run_as: $account, retry: {max_attempts: 1}, timeouts: {poll: 60s, handle: 60s}}"
@@ -80,8 +80,8 @@ attack() {
     shift
     for account in "$@"; do
         other=$([ "$account" = untrusted ] && echo default || echo untrusted)
-        sibling=$(enqueue "unruly_$account" handle '{"mode": "calm", "seconds": 6}')
-        stranger=$(enqueue "unruly_$other" handle '{"mode": "calm", "seconds": 6}')
+        sibling=$(enqueue "unruly_$account" handle '{"mode": "calm", "seconds": 4}')
+        stranger=$(enqueue "unruly_$other" handle '{"mode": "calm", "seconds": 4}')
         ductile job run --json "climb_$account" poll \
             --payload "$(moving "$account" "$(pid_of_job "$sibling")" "$(pid_of_job "$stranger")")" >"$WORK/attacks/$world.$account.json" 2>"$WORK/attacks/$world.$account.err"
     done

@@ -2,6 +2,7 @@
 """Judges reports of climb.py by the table attacks.def.
 
     attacks.py judge DIR CASE [--no-credentialed] [--no-controls]   one TAP line per attack and account, one per control
+    attacks.py layers DIR CASE                      one TAP line per layer that was taken out (layers.def)
     attacks.py compare DIR WHERE                    share/doc/attacks.md: the same attacks aimed at other droppers
     attacks.py table                                one TAP line: the table is whole, every test it names exists
 
@@ -93,6 +94,26 @@ def judge(directory, case, credentialed, controls):
                 map(text, rows))
 
 
+def layers(directory, case):
+    reports = Reports(directory)
+    with open(HERE + "/layers.def") as f:
+        lines = [[x.strip() for x in line.split("|")] for line in f if line.strip() and not line.startswith("#")]
+    for layer, _, opens in lines:
+        expected, opened, untried = set(opens.split(", ")) - {"-"}, {}, []
+        for attack in table():
+            for account in {"default", "matt"} & set(attack["accounts"]):
+                if attack["rows"] in ([], ["run-setuid-file"]) or attack["expected"] != "held":
+                    continue
+                rows = reports.rows(layer, account, attack["rows"])
+                got = [r for r in rows if r["found"] == "allowed"]
+                untried += [r for r in rows if r["found"] in ("broken", "not tried")]
+                if got:
+                    opened.setdefault(attack["name"], got)
+        why = ["%s opens: %s" % (n, text(opened[n][0])) for n in set(opened) - expected]
+        why += ["%s does not open" % n for n in expected - set(opened)] + list(map(text, untried))
+        tap(not why, "%s: without %s: %s" % (case, layer, opens if opens != "-" else "every attack is held by another layer"), why)
+
+
 DROPPERS = ["walled", "setpriv", "s6-setuidgid", "gosu", "sudo", "doas", "bwrap", "naive"]
 TITLES = {"walled": "ductile", "sudo": "sudo -u", "naive": "plain setuid"}
 OUTSIDE = ["setsid-daemon", "ignore-SIGTERM", "fork-bomb", "memory-bomb"]
@@ -153,6 +174,8 @@ def whole():
 if __name__ == "__main__":
     if sys.argv[1:] == ["table"]:
         whole()
+    elif sys.argv[1] == "layers":
+        layers(sys.argv[2], sys.argv[3])
     elif sys.argv[1] == "compare":
         compare(sys.argv[2], sys.argv[3])
     else:
