@@ -47,6 +47,7 @@ static int exec(struct ledger *l, const char *sql)
 
 int ledger_begin(struct ledger *l)
 {
+    l->waits = false;
     return exec(l, "BEGIN IMMEDIATE");
 }
 

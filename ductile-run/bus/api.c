@@ -157,7 +157,8 @@ static struct answer enqueue(const struct call *c, const char *plugin, const cha
     if (!text)
         return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
     if (queue_add(c->bus, &job, &id, &equals) < 0) {
-        bus_stall(c->bus, "a new job");
+        if (c->bus->ledger.waits) // a row that it refuses for what is in it is the caller's affair
+            bus_stall(c->bus, "a new job");
         return problem(MHD_HTTP_SERVICE_UNAVAILABLE, "the ledger does not take new work: %s",
                        c->bus->ledger.error);
     }

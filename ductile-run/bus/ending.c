@@ -176,20 +176,25 @@ static int write_all(struct bus *bus, const struct run *run)
     return r < 0 ? r : ledger_commit(&bus->ledger);
 }
 
-// Its state is over limits.state: nothing of its answer is kept, and the job failed.
-static void over_state_limit(struct outcome *o)
+// Nothing of its answer is kept, and the job failed.
+static void without_answer(struct outcome *o, const char *reason)
 {
     response_free(&o->response);
-    *o = (struct outcome){.state = "failed", .reason = "state-limit"};
+    *o = (struct outcome){.state = "failed"};
+    snprintf(o->reason, sizeof(o->reason), "%s", reason);
 }
 
 static bool write_run(struct bus *bus, struct run *run)
 {
     int r = write_all(bus, run);
 
-    if (r == -EFBIG) {
+    // Its state is over limits.state, or the ledger refuses a row for what is in it: no answer of a plugin
+    // may end the gateway.
+    if (r < 0 && run->end && run->end->response.root && (r == -EFBIG || !bus->ledger.waits)) {
+        char reason[200];
+        snprintf(reason, sizeof(reason), "protocol: the ledger does not take it: %.120s", bus->ledger.error);
         ledger_rollback(&bus->ledger);
-        over_state_limit(run->end);
+        without_answer(run->end, r == -EFBIG ? "state-limit" : reason);
         r = write_all(bus, run);
     }
     if (r < 0) {
