@@ -39,10 +39,13 @@ attack_lab() { # attack_lab POSTURE: people, config, plugins, locks
         done
     } | add_config attacks
     ductile-install -q apply >/dev/null 2>"$WORK/apply.log" || { cat "$WORK/apply.log" >&2; return 1; }
+    leave_setuid
     for plugin in climb unruly; do
         ductile plugin add "$SRC/tests/wall/plugins/$plugin" >/dev/null && ductile plugin lock $plugin >/dev/null || return 1
     done
 }
+# A setuid program of `default`'s, where setuid counts (many a /tmp is nosuid), for others to run.
+leave_setuid() { install -o ductile-default -m 4755 /usr/bin/id /var/tmp/ductile-left-setuid; }
 own_of() { [ "$1" = matt ] && echo /home/matt || echo "/var/lib/ductile/accounts/$1"; }
 # A service manager of the operator's that listens, as linger makes one; a process of theirs; one with a token in its argv.
 bystanders() {
@@ -69,7 +72,7 @@ account, sibling, other, own, warden, bus, login, uid, token, seen = sys.argv[1:
 t = {"pids": {"warden": int(warden), "bus": int(bus), "sibling": int(sibling), "other": int(other), "login": int(login)},
      "own": own, "home": "/home/matt", "login-uid": int(uid), "argv-leak": token[::-1], "twin-argv": seen[::-1],
      "code": "/opt/ductile/plugins/climb/climb.py", "foreign": "/opt/wall/foreign"}
-t["leave" if account == "default" else "run"] = "/tmp/ductile-left-setuid"
+t["leave"], t["run"] = "/tmp/ductile-left-setuid." + account, "/var/tmp/ductile-left-setuid"
 t["pids"] = {k: v for k, v in t["pids"].items() if v}
 print(json.dumps(t))
 P

@@ -10,6 +10,14 @@ trap end_bystanders EXIT
 
 start_gateway || exit 1
 attack walled $ACCOUNTS
+if [ "${DRIVER:-nest}" = host ]; then # there is a service manager and a journal to speak to; in some worlds below climb is the service
+    deaf() { systemctl show -p StatusText,ActiveState ductile | tee "$WORK/heard"; grep -q ActiveState=active "$WORK/heard" && ! grep -q climbed "$WORK/heard"; }
+    check "a plugin that poses as the service to systemd is not heard" deaf
+    as_account() { journalctl -q --no-pager -o cat "_UID=$(id -u ductile-default)" | grep 'climb forged this'; }
+    check "control: what a plugin writes to the journal arrives, under its own uid" as_account
+    forged() { ! journalctl -q --no-pager -o cat "_UID=$(id -u ductile)" | grep 'climb forged this'; }
+    check "and not as a line of the service in the journal" forged
+fi
 # ---- worlds in which the attacks must succeed
 # The naive drop: a plain setuid from the same service, which leaves lying about what it has.
 naive() { (ulimit -c unlimited; as_service "$LITTERED" setpriv --reuid=ductile-default --regid=ductile-default --clear-groups "$@"); }
@@ -48,12 +56,4 @@ linked_tmp() { # a tmp that leads elsewhere is neither used nor emptied
     script default 'stat -c %F tmp; ls keep' | tee "$WORK/tmp" && [ "$(cat "$WORK/tmp")" = "$(printf 'directory\nx')" ] && [ -e /etc/passwd ]
 }
 check "a tmp that is a link: the next job gets a directory of its own, and where it led nothing is touched" linked_tmp
-if [ "${DRIVER:-nest}" = host ]; then # there is a service manager and a journal to speak to
-    deaf() { systemctl show -p StatusText,ActiveState ductile | tee "$WORK/heard"; grep -q ActiveState=active "$WORK/heard" && ! grep -q climbed "$WORK/heard"; }
-    check "a plugin that poses as the service to systemd is not heard" deaf
-    as_account() { journalctl -q --no-pager -o cat "_UID=$(id -u ductile-default)" | grep 'climb forged this'; }
-    check "control: what a plugin writes to the journal arrives, under its own uid" as_account
-    forged() { ! journalctl -q --no-pager -o cat "_UID=$(id -u ductile)" | grep 'climb forged this'; }
-    check "and not as a line of the service in the journal" forged
-fi
 stop_gateway
