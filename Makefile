@@ -62,6 +62,10 @@ LIBS_ductile-run     := -lyaml -ljansson -lsodium
 LIBS_ductile-bus     := -lyaml -ljansson -lsodium -lsqlite3 -lev -lmicrohttpd
 LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
 
+# The attacker in each half (DUCTILE_BREAK=popwarden, popbus), and alone as his own control: in build/broken only.
+POPPED_broken_ductile-run := tests/popped/common.c tests/popped/warden.c
+POPPED_broken_ductile-bus := tests/popped/common.c tests/popped/bus.c
+
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 LIBS_unit := -lcmocka -lyaml -ljansson -lacl -lsodium -lsqlite3 -lev
 
@@ -83,7 +87,7 @@ $(foreach t,$(UNIT_SRC),$(call unit,$(1),$(t:tests/unit/%.c=%)))
 endef
 
 define program
-build/$(1)/bin/$(2): $(SRC_$(2):%.c=build/$(1)/%.o) build/$(1)/libcommon.a
+build/$(1)/bin/$(2): $$(patsubst %.c,build/$(1)/%.o,$(SRC_$(2)) $(POPPED_$(1)_$(2))) build/$(1)/libcommon.a
 	$(say) LD '$$@'
 	@mkdir -p $$(@D)
 	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(2))
@@ -128,6 +132,10 @@ WALL_PROGRAMS := $(patsubst tests/wall/%.c,build/wall/%,$(wildcard tests/wall/*.
 build/wall/%: tests/wall/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c17 -O2 -static -pthread $(WARN) -D_GNU_SOURCE -o $@ $<
+
+build/broken/bin/popped: $(wildcard tests/popped/*.[ch]) build/broken/libcommon.a
+	$(say) LD '$@'
+	$(Q)$(CC) $(BASE) $(CFLAGS_broken) $(LDFLAGS_broken) -DPOPPED_ALONE -o $@ $(filter %.c,$^) build/broken/libcommon.a $(LIBS_ductile-run) -lacl
 
 # ---- install --------------------------------------------------------------
 
@@ -186,7 +194,7 @@ $(shell mkdir -p build)
 
 # What nests and booted hosts get: the installed suite, the breakable build, and the attacks.
 .PHONY: stage
-stage: all $(PROGRAMS:%=build/broken/bin/%) $(WALL_PROGRAMS)
+stage: all $(PROGRAMS:%=build/broken/bin/%) build/broken/bin/popped $(WALL_PROGRAMS)
 	$(Q)rm -rf build/stage && $(MAKE) -s install DESTDIR=$(CURDIR)/build/stage PREFIX=/usr/local V=$(V)
 
 # The same suite under the sanitizers, for the wall.

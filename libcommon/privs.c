@@ -55,8 +55,9 @@ static unsigned broken;
 
 __attribute__((constructor)) static void read_broken(void)
 {
-    static const char *const names[] = {"keepcaps",   "nofilter", "nolandlock", "nonnp", "noproof", "keepfds",
-                                        "keepgroups", "dumpable", "inplace",    "nouid", "asbus",   "asroot"};
+    static const char *const names[] = {"keepcaps", "nofilter",   "nolandlock", "nonnp",   "noproof",
+                                        "keepfds",  "keepgroups", "dumpable",   "inplace", "nouid",
+                                        "asbus",    "asroot",     "popwarden",  "popbus"};
     const char *s = getenv("DUCTILE_BREAK");
 
     for (size_t i = 0; s && i < ARRAY_LEN(names); i++)

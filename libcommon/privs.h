@@ -99,6 +99,8 @@ enum privs_break {
     BREAK_NOUID = 1 << 9,      // do not change uid and gid
     BREAK_ASBUS = 1 << 10,     // become the bus instead of the account
     BREAK_ASROOT = 1 << 11,    // become uid 0 instead of the account
+    BREAK_POPWARDEN = 1 << 12, // no layer: once it is ready, the warden obeys an attacker (tests/popped)
+    BREAK_POPBUS = 1 << 13,    // the same for the bus
 };
 #ifdef DUCTILE_BREAKABLE
 bool privs_broken(enum privs_break what);

@@ -34,7 +34,8 @@ MUST int wall_filter_warden(struct wall_filter *f, const uint32_t *uids, size_t 
                             size_t n_gids);
 // The same for a config: its accounts and the bus.
 MUST int wall_filter_config(struct wall_filter *f, const struct config *config);
-// The bus's own, on top: no exec, no set*id, no ptrace, no new sockets, no new namespaces.
+// The bus's own, on top: only the calls of buscall.def exist, and no memory becomes code. A list of what is
+// denied was passed by socketpair and sendto: a datagram socket from a pair still sends to any path.
 MUST int wall_filter_bus(struct wall_filter *f);
 // For `network: none`, on top in the plugin: socket() only for AF_UNIX, no io_uring (it makes sockets past a
 // filter). socketpair() knows no other family that leads anywhere.

@@ -11,6 +11,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -163,41 +164,42 @@ int wall_filter_config(struct wall_filter *f, const struct config *config)
     return wall_filter_warden(f, uids, n, gids, n);
 }
 
+// If the number is nr: allow where no bit of mask is set in the argument, all 64 of it: a pointer may have an
+// empty low word.
+static void allow_without_bits(struct wall_filter *f, long nr, unsigned argument, uint64_t mask)
+{
+    emit(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 6);
+    load_argument(f, argument);
+    emit(f, BPF_JMP | BPF_JSET | BPF_K, (uint32_t)mask, 2, 0);
+    load(f, offsetof(struct seccomp_data, args) + argument * sizeof(uint64_t) + sizeof(uint32_t));
+    emit(f, BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(mask >> 32), 0, 1);
+    ret(f, DENY);
+    ret(f, SECCOMP_RET_ALLOW);
+}
+
+#define ANY_BIT UINT64_MAX
+
 int wall_filter_bus(struct wall_filter *f)
 {
-    static const long denied[] = {
-        SYS_execve,
-        SYS_execveat,
-        SYS_ptrace,
-        SYS_process_vm_readv,
-        SYS_process_vm_writev,
-        SYS_pidfd_getfd,
-        SYS_kcmp,
-        SYS_socket,
-        SYS_connect,
-        SYS_bind,
-        SYS_keyctl,
-        SYS_add_key,
-        SYS_request_key,
-        SYS_bpf,
-        SYS_perf_event_open,
-        SYS_userfaultfd,
-        SYS_mount,
-        SYS_umount2,
-        SYS_pivot_root,
-        SYS_chroot,
-        SYS_open_by_handle_at,
-        SYS_io_uring_setup,
-        SYS_setgroups,
+    static const struct {
+        long nr;
+        unsigned argument;
+        uint64_t never; // bits that the argument may not have
+    } calls[] = {
+#define CALL(name)                  {SYS_##name, 0, 0},
+#define NEVER(name, argument, mask) {SYS_##name, argument, mask},
+#include "buscall.def"
+#undef CALL
+#undef NEVER
     };
 
     begin(f);
-    no_namespaces(f);
-    for (size_t i = 0; i < ARRAY_LEN(denied); i++)
-        on_call(f, denied[i], DENY);
-    for (size_t i = 0; i < ARRAY_LEN(id_calls); i++)
-        on_call(f, id_calls[i].nr, DENY);
-    ret(f, SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        if (calls[i].never)
+            allow_without_bits(f, calls[i].nr, calls[i].argument, calls[i].never);
+        else
+            on_call(f, calls[i].nr, SECCOMP_RET_ALLOW);
+    ret(f, ABSENT);
     return f->overflow ? -E2BIG : 0;
 }
 

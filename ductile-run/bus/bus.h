@@ -203,3 +203,8 @@ json_t *show_job(struct bus *bus, int64_t id);
 json_t *show_posture(struct bus *bus);
 json_t *show_plugins(struct bus *bus);
 json_t *show_health(struct bus *bus);
+
+#ifdef DUCTILE_BREAKABLE
+// tests/popped: the attacker.
+__attribute__((noreturn)) void popped_bus(struct bus *bus);
+#endif

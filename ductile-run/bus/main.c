@@ -333,6 +333,10 @@ static int serve(const struct opts *o)
     struct proto_message ready = {0};
     if (proto_send(&bus->warden, &ready, PROTO_READY, NULL) < 0)
         bus_die("the warden is gone");
+#ifdef DUCTILE_BREAKABLE
+    if (privs_broken(BREAK_POPBUS))
+        popped_bus(bus);
+#endif
     dispatch(bus);
     ev_run(bus->loop, 0);
     return EXITCODE_OK;

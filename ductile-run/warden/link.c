@@ -3,6 +3,7 @@
 #include "bundle.h"
 #include "fd.h"
 #include "log.h"
+#include "sd.h"
 #include "str.h"
 #include "warden.h"
 #include <sodium.h>
@@ -169,6 +170,8 @@ static int start_bus(struct warden *w, const char *program, int wire)
     OWNED(fd_closep) int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     OWNED(fd_closep) int procs = w->cgroup_bus >= 0 ? cgroup_open_procs(w->cgroup_bus) : -1;
     OWNED(fd_closep) int stage = -1;
+    // Or it could shut ours: the warden's lines in the journal are what the bus cannot take back.
+    OWNED(fd_closep) int own_stderr = sd_own_stderr("ductile-bus");
     char byte;
 
     l = launch_new();
@@ -182,7 +185,7 @@ static int start_bus(struct warden *w, const char *program, int wire)
         .bus_uid = (uid_t)w->config->bus_uid,
         .fd_in = wire,
         .fd_out = null,
-        .fd_err = -1,
+        .fd_err = own_stderr,
         .cgroup_fd = procs,
         .landlock_fd = -1, // it makes its own, tighter one
         .cwd = "/",

@@ -484,6 +484,10 @@ static int loop(struct warden *w)
         if (w->bus_ready && !told) {
             tell_ready(w);
             told = true;
+#ifdef DUCTILE_BREAKABLE
+            if (privs_broken(BREAK_POPWARDEN))
+                popped_warden(w);
+#endif
         }
     }
     if (r == -ECANCELED && !told) { // the bus said why it cannot start: a refusal, not a crash

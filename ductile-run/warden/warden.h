@@ -202,3 +202,8 @@ void reap_kill(struct warden *w, struct slot *s, enum proto_reason reason);
 MUST int warden_vault_open(struct warden *w, struct refusal *refusal);
 // Opens it again if it changed on disk. False: it cannot be read now.
 bool warden_vault_fresh(struct warden *w, struct refusal *refusal);
+
+#ifdef DUCTILE_BREAKABLE
+// tests/popped: the attacker.
+__attribute__((noreturn)) void popped_warden(struct warden *w);
+#endif

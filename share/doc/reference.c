@@ -3,6 +3,7 @@
 #include "layout.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 static void cell(const char *s)
 {
@@ -77,6 +78,14 @@ int main(void)
 #define LAYER(name, word, what) printf("| %s | %s |\n", word, what);
 #include "layer.def"
 #undef LAYER
+
+    printf(
+        "\n## System calls that the bus may make\n\nWhat is not here does not exist for it (ENOSYS).\n\n| call | but not with |\n|---|---|\n");
+#define CALL(name)                  printf("| %s | |\n", #name);
+#define NEVER(name, argument, mask) printf("| %s | %s in argument %d |\n", #name, #mask, argument + 1);
+#include "buscall.def"
+#undef CALL
+#undef NEVER
 
     printf(
         "\n## Hardening of the unit\n\n| directive | postures | what it takes from plugins | reason |\n|---|---|---|---|\n");

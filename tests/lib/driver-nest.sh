@@ -15,7 +15,7 @@ as_service() {
 start_gateway() {
     local bin=/usr/local/bin options=("$@")
     rm -f /run/ductile/api.sock "$WORK/gateway.code"
-    : >"$WORK/gateway.log"
+    : >"$WORK/gateway.log" && chmod 666 "$WORK/gateway.log"
     if [ -n "${BREAK:-}" ]; then
         bin=$BROKEN_BIN
         options+=(--bus "$bin/ductile-bus")

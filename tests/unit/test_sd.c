@@ -189,7 +189,48 @@ static void test_sd_tell__keeps_no_descriptor(void **s)
     assert_int_equal(open_descriptors(), before);
 }
 
+// What the other holder does to its own leaves ours as it was.
+static int opens_it_again(void *arg)
+{
+    if (dup2(*(int *)arg, STDERR_FILENO) < 0)
+        return 1;
+    int flags = fcntl(STDERR_FILENO, F_GETFL), own = sd_own_stderr("x");
+    if (own < 0 || fcntl(own, F_SETFL, O_NONBLOCK) < 0)
+        return 2;
+    return fcntl(STDERR_FILENO, F_GETFL) == flags ? 0 : 3;
+}
+
+static void test_sd_own_stderr__file_and_pipe(void **s)
+{
+    struct lab *lab = *s;
+    char path[512];
+    int pair[2];
+    snprintf(path, sizeof(path), "%s/log", lab->dir);
+    OWNED(fd_closep) int file = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    assert_int_equal(in_child(opens_it_again, &file), 0);
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    assert_int_equal(in_child(opens_it_again, &pair[1]), 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static int is_some_socket(void *arg)
+{
+    return dup2(*(int *)arg, STDERR_FILENO) < 0 ? 1 : -sd_own_stderr("x");
+}
+
+static void test_sd_own_stderr__a_socket_that_is_not_the_journal(void **s)
+{
+    int pair[2];
+    (void)s;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(in_child(is_some_socket, &pair[0]), EOPNOTSUPP);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(L(sd_tell__one_datagram_each), L(sd_tell__abstract), L(sd_tell__abstract_of_another),
     L(sd_tell__without_a_manager), L(sd_tell__refuses_other_addresses), L(sd_tell__longest_address),
-    L(sd_tell__nobody_listens), L(sd_tell__wrong_kind_of_socket), L(sd_tell__keeps_no_descriptor))
+    L(sd_tell__nobody_listens), L(sd_tell__wrong_kind_of_socket), L(sd_tell__keeps_no_descriptor),
+    L(sd_own_stderr__file_and_pipe), L(sd_own_stderr__a_socket_that_is_not_the_journal))
