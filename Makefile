@@ -165,7 +165,7 @@ share/doc/reference.md: build/reference
 # Debian 12. As root: installs what is missing and keeps the list of it in .deps-added. Otherwise: prints the line to run.
 
 DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libsodium-dev libsqlite3-dev libjansson-dev \
-        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 systemd \
+        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 nftables systemd \
         systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc
 
 .PHONY: deps

@@ -319,9 +319,16 @@ static void print_status(const json_t *p)
                (long long)int_of(proven, "probes"));
     else
         printf("proven     never on this ledger: ductile-gate prove\n");
-    json_array_foreach(json_object_get(p, "accounts"), i, row) printf(
-        "account    %-14s %-12s %s uid %lld, landlock %s\n", text_of(row, "name"), text_of(row, "mode"),
-        text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
+    json_array_foreach(json_object_get(p, "accounts"), i, row)
+    {
+        const json_t *egress = json_object_get(row, "egress");
+        printf("account    %-14s %-12s %s uid %lld, landlock %s", text_of(row, "name"), text_of(row, "mode"),
+               text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
+        // The rules are the host's, loaded by another unit: the gate tried them, see `proven`.
+        if (json_is_array(egress))
+            printf(", egress %zu networks", json_array_size(egress));
+        putchar('\n');
+    }
     printf("queue     ");
     json_array_foreach(json_object_get(p, "queue"), i, row)
         printf(" %s %lld", text_of(row, "state"), (long long)int_of(row, "n"));
