@@ -92,6 +92,7 @@ void check_doors(struct gate *g);
 struct probe_row {
     const char *word, *layer, *what;
     bool must, brief;
+    int abi; // of Landlock, from which on it is denied; 0: on every host
 };
 const struct probe_row *probe_row(unsigned probe);
 // Tries the wall as every identity; all: the long form too. Results into g, findings where something was

@@ -23,8 +23,10 @@ enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS, WHO_FILTERED };
 enum probe_id {
 #define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
 #define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
+#define SCOPED(id, word, who, form, attempt, target, abi, what)  PROBE_##id,
 #include "probes.def"
 #undef PROBE
+#undef SCOPED
 #undef WORKS
     PROBE_COUNT_
 };
@@ -38,11 +40,15 @@ static const struct row {
 #define SHORT true
 #define LONG  false
 #define PROBE(id, word, who, form, attempt, target, layer, what)                                             \
-    [PROBE_##id] = {{word, layer, what, false, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+    [PROBE_##id] = {{word, layer, what, false, form, 0}, WHO_##who, &attempt_##attempt, TARGET_##target},
 #define WORKS(id, word, who, form, attempt, target, what)                                                    \
-    [PROBE_##id] = {{word, "", what, true, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+    [PROBE_##id] = {{word, "", what, true, form, 0}, WHO_##who, &attempt_##attempt, TARGET_##target},
+#define SCOPED(id, word, who, form, attempt, target, abi, what)                                              \
+    [PROBE_##                                                                                                \
+        id] = {{word, "landlock", what, false, form, abi}, WHO_##who, &attempt_##attempt, TARGET_##target},
 #include "probes.def"
 #undef PROBE
+#undef SCOPED
 #undef WORKS
 #undef SHORT
 #undef LONG
@@ -163,6 +169,8 @@ static void one(struct trial *t, unsigned probe, const struct attempt_target *ta
         r.control = !r.twin || e == 0 || (outside ? target->reached : row->attempt->control() == 0);
         r.error = -e;
         r.cell = e == 0 ? CELL_ALLOWED : attempt_is_denial(row->attempt, -e) ? CELL_DENIED : CELL_UNPROVEN;
+        if (e == 0 && wall_landlock_abi() < row->shown.abi)
+            r.cell = CELL_ABSENT; // said, not refused: this kernel has no such layer
         _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);
     }
     int status = 1;

@@ -313,6 +313,11 @@ static void print_status(const json_t *p)
     printf("attested   %lld plugins locked\n", (long long)int_of(p, "attested"));
     printf("enforcing  %s\n",
            json_is_true(json_object_get(p, "enforcing")) ? "yes" : "NO: plugins run as the service user");
+    long long abi = (long long)int_of(p, "landlock_abi");
+    if (json_is_true(json_object_get(p, "enforcing")))
+        printf("landlock   ABI %lld%s%s\n", abi,
+               abi < 6 ? ", absent here: signals and abstract sockets between siblings (6)" : "",
+               abi < 4 ? ", TCP of network: none once more (4)" : "");
     if (json_is_object(proven))
         printf("proven     %s at %s by %s (%lld probes)\n", text_of(proven, "outcome"),
                when(int_of(proven, "at_ms"), at), text_of(proven, "verb"),

@@ -61,7 +61,10 @@ int main(void)
     printf("| %s | %s | %s | %s | %s |\n", word, #who, form, layer, what);
 #define WORKS(id, word, who, form, attempt, target, what)                                                    \
     printf("| %s | %s | %s | must work | %s |\n", word, #who, form, what);
+#define SCOPED(id, word, who, form, attempt, target, abi, what)                                              \
+    printf("| %s | %s | %s | landlock, from ABI %d | %s |\n", word, #who, form, abi, what);
 #include "ductile-gate/probes.def"
+#undef SCOPED
 #undef PROBE
 #undef WORKS
 
