@@ -1,10 +1,11 @@
 # One non-recursive Makefile. `make help` lists the targets people type.
-# Four flavours of every object, each in its own folder under build/:
+# Five flavours of every object, each in its own folder under build/:
 #   rel     what is installed
 #   clang   the same by the other compiler, for `make lint`
 #   san     AddressSanitizer + UndefinedBehaviorSanitizer, for `make check`
 #   broken  the wall with removable layers (DUCTILE_BREAK=...); never installed.
 #           It is the negative control: a test that passes against it proves nothing.
+#   abi2    as broken, on a kernel whose Landlock ends at ABI 2 (Debian 12's own); never installed
 
 include config.mk
 .DEFAULT_GOAL := all
@@ -42,6 +43,9 @@ CFLAGS_san    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-s
 LDFLAGS_san   := -fsanitize=address,undefined
 CFLAGS_broken := -O2 $(HARD) -DDUCTILE_BREAKABLE
 LDFLAGS_broken := $(LDHARD)
+CC_abi2        = $(CC)
+CFLAGS_abi2   := $(CFLAGS_broken) -DDUCTILE_LANDLOCK_CAP=2
+LDFLAGS_abi2  := $(LDHARD)
 
 # ---- sources --------------------------------------------------------------
 
@@ -107,6 +111,7 @@ $(eval $(call flavour,rel))
 $(eval $(call flavour,clang))
 $(eval $(call flavour,san))
 $(eval $(call flavour,broken))
+$(eval $(call flavour,abi2))
 
 .PHONY: all
 all: $(PROGRAMS:%=bin/%)
@@ -174,7 +179,7 @@ share/doc/reference.md: build/reference
 # Debian 12. As root: installs what is missing and keeps the list of it in .deps-added. Otherwise: prints the line to run.
 
 DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libsodium-dev libsqlite3-dev libjansson-dev \
-        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 systemd \
+        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 nftables systemd \
         systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc
 
 .PHONY: deps
@@ -205,10 +210,18 @@ stage-san: stage $(PROGRAMS:%=build/san/bin/%)
 	$(Q)install -m0711 build/san/bin/ductile-gate build/san/bin/ductile-run build/stage-san/usr/local/bin/
 	$(Q)install -m0711 build/san/bin/ductile-bus build/stage-san/usr/local/libexec/ductile/
 
+# And on an older kernel.
+.PHONY: stage-abi2
+stage-abi2: stage $(PROGRAMS:%=build/abi2/bin/%)
+	$(Q)rm -rf build/stage-abi2 && cp -R build/stage build/stage-abi2
+	$(Q)install -m0755 build/abi2/bin/ductile build/abi2/bin/ductile-install build/abi2/bin/ductile-vault build/stage-abi2/usr/local/bin/
+	$(Q)install -m0711 build/abi2/bin/ductile-gate build/abi2/bin/ductile-run build/stage-abi2/usr/local/bin/
+	$(Q)install -m0711 build/abi2/bin/ductile-bus build/stage-abi2/usr/local/libexec/ductile/
+
 UNIT_BINARIES := $(foreach f,rel san,$(UNIT_SRC:tests/unit/%.c=build/$(f)/unit/%))
 
 .PHONY: check check-long test-programs
-test-programs: stage stage-san $(UNIT_BINARIES)
+test-programs: stage stage-san stage-abi2 $(UNIT_BINARIES)
 check: deps
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
 	$(Q)tests/run $(SUITES)

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -154,6 +155,30 @@ static int control_socket(void)
             : dial(addr.sun_path);
     unlink(addr.sun_path);
     return r;
+}
+
+socklen_t attempt_loopback(int family, uint16_t port, struct sockaddr_storage *ret)
+{
+    *ret = (struct sockaddr_storage){.ss_family = (sa_family_t)family};
+    if (family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)ret;
+        in->sin_port = htons(port);
+        in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        return sizeof(*in);
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+    in6->sin6_port = htons(port);
+    in6->sin6_addr = in6addr_loopback;
+    return sizeof(*in6);
+}
+
+static int dial_port(const struct attempt_target *t)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = attempt_loopback((int)t->id, t->port, &addr);
+    OWNED(fd_closep) int fd = socket((int)t->id, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    return fd < 0 ? err_last() : result(connect(fd, (struct sockaddr *)&addr, len));
 }
 
 // ---- ids and capabilities -----------------------------------------------------------------------
@@ -391,6 +416,9 @@ static int start_thread(const struct attempt_target *t)
 const struct attempt attempt_open_file = {open_file, control_file, {EACCES, EPERM}};
 const struct attempt attempt_list_dir = {list_dir, control_dir, {EACCES, EPERM}};
 const struct attempt attempt_connect_socket = {connect_socket, control_socket, {EACCES, EPERM}};
+// What the rules' reject answers, for IPv4 and IPv6. Not ECONNREFUSED: that is also a port without a
+// listener.
+const struct attempt attempt_dial = {dial_port, NULL, {EHOSTUNREACH, EACCES}};
 const struct attempt attempt_open_socket = {open_socket, control_local, {EACCES, EPERM}};
 const struct attempt attempt_become = {become, control_become, {EPERM}};
 const struct attempt attempt_take_group = {take_group, NULL, {EPERM}};

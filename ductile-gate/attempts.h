@@ -3,6 +3,7 @@
 #include "limits.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 enum target {
@@ -26,6 +27,8 @@ enum target {
     TARGET_PID_WARDEN,
     TARGET_PID_BUS,
     TARGET_PID_SIBLING,
+    TARGET_LISTENER4,
+    TARGET_LISTENER6,
     TARGET_INET,
     TARGET_INET6,
     TARGET_NETLINK,
@@ -43,6 +46,8 @@ struct attempt_target {
     uint32_t id;
     pid_t pid;
     const char *shown; // where there is no path
+    uint16_t port;     // of a listener on the loopback address of family `id`
+    bool reached;      // the gate itself connected there: the control of an attempt with a port
 };
 
 struct attempt {
@@ -54,10 +59,13 @@ struct attempt {
     int denials[4]; // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
 };
 
+// The loopback address of a family.
+socklen_t attempt_loopback(int family, uint16_t port, struct sockaddr_storage *ret);
+
 bool attempt_is_denial(const struct attempt *attempt, int error);
 
-extern const struct attempt attempt_open_socket, attempt_open_file, attempt_list_dir, attempt_connect_socket,
-    attempt_become, attempt_take_group, attempt_raise_caps, attempt_no_new_privs, attempt_userns_clone,
-    attempt_userns_unshare, attempt_userns_clone3, attempt_trace, attempt_read_memory, attempt_get_fd,
-    attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_may_write, attempt_run_shell,
-    attempt_start_thread;
+extern const struct attempt attempt_dial, attempt_open_socket, attempt_open_file, attempt_list_dir,
+    attempt_connect_socket, attempt_become, attempt_take_group, attempt_raise_caps, attempt_no_new_privs,
+    attempt_userns_clone, attempt_userns_unshare, attempt_userns_clone3, attempt_trace, attempt_read_memory,
+    attempt_get_fd, attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_may_write,
+    attempt_run_shell, attempt_start_thread;

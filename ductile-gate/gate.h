@@ -50,6 +50,13 @@ struct identity {
     const struct account_config *account; // NULL: unconfined, the service user itself
 };
 
+// Where an account that is held to an egress list must not get, and the gate does.
+struct listener {
+    int fd; // -1: none, this host lacks the family
+    uint16_t port;
+    bool reached;
+};
+
 struct gate {
     struct config *config;
     struct lock lock;
@@ -61,7 +68,8 @@ struct gate {
     size_t n_results;
     struct identity *identities;
     size_t n_identities;
-    bool failed; // out of memory while noting something
+    struct listener listeners[2]; // IPv4, IPv6; in use while the wall is tried
+    bool failed;                  // out of memory while noting something
 };
 
 // Notes a finding. A PASS of the same check and another subject is noted once each.
@@ -86,6 +94,7 @@ struct probe_row {
     const char *word, *layer, *what;
     enum expected expected;
     bool brief;
+    int abi; // of Landlock, from which on it is denied; 0: on every host
 };
 const struct probe_row *probe_row(unsigned probe);
 // Tries the wall as every identity; all: the long form too. Results into g, findings where something was

@@ -2,12 +2,14 @@
 // function; every attempt then runs in a child of its own, with its control: the same thing done to a
 // harmless twin, which must succeed. A denial without a control that succeeded proves nothing.
 #include "attempts.h"
+#include "egress.h"
 #include "fd.h"
 #include "gate.h"
 #include "log.h"
 #include "privs.h"
 #include "wall.h"
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,13 +19,15 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS };
+enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS, WHO_FILTERED };
 enum probe_id {
 #define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
 #define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
 #define LOGIN(id, word, form, attempt, target, what)             PROBE_##id,
+#define SCOPED(id, word, who, form, attempt, target, abi, what)  PROBE_##id,
 #include "probes.def"
 #undef PROBE
+#undef SCOPED
 #undef WORKS
 #undef LOGIN
     PROBE_COUNT_
@@ -38,18 +42,26 @@ static const struct row {
 #define SHORT true
 #define LONG  false
 #define PROBE(id, word, who, form, attempt, target, layer, what)                                             \
-    [PROBE_##                                                                                                \
-        id] = {{word, layer, what, EXPECTED_DENIED, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
-#define WORKS(id, word, who, form, attempt, target, what)                                                    \
     [PROBE_##id] = {                                                                                         \
-        {word, "must work", what, EXPECTED_ALLOWED, form}, WHO_##who, &attempt_##attempt, TARGET_##target},
+        {word, layer, what, EXPECTED_DENIED, form, 0}, WHO_##who, &attempt_##attempt, TARGET_##target},
+#define WORKS(id, word, who, form, attempt, target, what)                                                    \
+    [PROBE_##id] = {{word, "must work", what, EXPECTED_ALLOWED, form, 0},                                    \
+                    WHO_##who,                                                                               \
+                    &attempt_##attempt,                                                                      \
+                    TARGET_##target},
 #define LOGIN(id, word, form, attempt, target, what)                                                         \
-    [PROBE_##id] = {{word, "login", what, EXPECTED_EITHER, form},                                            \
+    [PROBE_##id] = {{word, "login", what, EXPECTED_EITHER, form, 0},                                         \
                     WHO_CREDENTIALED,                                                                        \
+                    &attempt_##attempt,                                                                      \
+                    TARGET_##target},
+#define SCOPED(id, word, who, form, attempt, target, abi, what)                                              \
+    [PROBE_##id] = {{word, "landlock", what, EXPECTED_DENIED, form, abi},                                    \
+                    WHO_##who,                                                                               \
                     &attempt_##attempt,                                                                      \
                     TARGET_##target},
 #include "probes.def"
 #undef PROBE
+#undef SCOPED
 #undef WORKS
 #undef LOGIN
 #undef SHORT
@@ -166,10 +178,13 @@ static void one(struct trial *t, unsigned probe, const struct attempt_target *ta
     if (pid == 0) {
         alarm(4);                          // a probe that hangs proves nothing, and holds up nothing
         int e = row->attempt->run(target); // first: a control may give up what the attempt would use
-        r.twin = row->attempt->control != NULL;
-        r.control = !r.twin || row->attempt->control() == 0 || e == 0;
+        bool outside = target->port != 0;  // its control was made by the gate: only another uid can show it
+        r.twin = row->attempt->control != NULL || outside;
+        r.control = !r.twin || e == 0 || (outside ? target->reached : row->attempt->control() == 0);
         r.error = -e;
         r.cell = e == 0 ? CELL_ALLOWED : attempt_is_denial(row->attempt, -e) ? CELL_DENIED : CELL_UNPROVEN;
+        if (e == 0 && wall_landlock_abi() < row->shown.abi)
+            r.cell = CELL_ABSENT; // said, not refused: this kernel has no such layer
         _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);
     }
     int status = 1;
@@ -203,6 +218,24 @@ static void on_pid(struct trial *t, unsigned probe, pid_t pid, const char *who)
     struct attempt_target target = {.pid = pid, .shown = who};
 
     if (pid > 0)
+        one(t, probe, &target);
+}
+
+// Nothing is tried where the list names the very port: check_egress says so.
+static void on_listener(struct trial *t, unsigned probe, int family)
+{
+    const struct listener *l = &t->gate->listeners[family == AF_INET6];
+    const struct account_config *a = t->gate->identities[t->identity].account;
+    const struct attempt_target target = {.id = (uint32_t)family,
+                                          .port = l->port,
+                                          .reached = l->reached,
+                                          .shown = family == AF_INET ? "127.0.0.1" : "::1"};
+    struct sockaddr_storage addr;
+
+    attempt_loopback(family, l->port, &addr);
+    const void *bytes = family == AF_INET ? (const void *)&((struct sockaddr_in *)&addr)->sin_addr
+                                          : (const void *)&((struct sockaddr_in6 *)&addr)->sin6_addr;
+    if (l->fd >= 0 && !egress_allows(a, family, bytes, l->port))
         one(t, probe, &target);
 }
 
@@ -276,6 +309,8 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_TMP: on_path(t, probe, "/tmp"); break;
     case TARGET_INET: on_id(t, probe, AF_INET, "AF_INET"); break;
     case TARGET_INET6: on_id(t, probe, AF_INET6, "AF_INET6"); break;
+    case TARGET_LISTENER4: on_listener(t, probe, AF_INET); break;
+    case TARGET_LISTENER6: on_listener(t, probe, AF_INET6); break;
     case TARGET_NETLINK: on_id(t, probe, AF_NETLINK, "AF_NETLINK"); break;
     case TARGET_NOTHING: on_id(t, probe, 0, ""); break;
     }
@@ -287,6 +322,7 @@ static bool concerns(const struct row *row, const struct identity *id)
 {
     return row->who == WHO_ALL || (row->who == WHO_CONFINED && id->mode == MODE_CONFINED) ||
            (row->who == WHO_CREDENTIALED && id->mode == MODE_CREDENTIALED) ||
+           (row->who == WHO_FILTERED && id->account && egress_has(id->account)) ||
            (row->who == WHO_NETLESS && id->account && id->account->network == NETWORK_NONE);
 }
 
@@ -337,6 +373,11 @@ static void run_identity(struct trial *t)
     _exit(0);
 }
 
+static bool is_egress(unsigned probe)
+{
+    return probe == PROBE_EGRESS4 || probe == PROBE_EGRESS6;
+}
+
 static void note_result(struct gate *g, const struct probe_result *r)
 {
     const struct identity *id = &g->identities[r->identity];
@@ -363,10 +404,11 @@ static void note_result(struct gate *g, const struct probe_result *r)
     if (must && r->cell != CELL_ALLOWED)
         gate_note(g, CHECK_WORKS, VERDICT_REFUSE, id->name, "%s: %s (%s)", row->what, r->target, error);
     else if (!must && r->cell == CELL_ALLOWED)
-        gate_note(g, CHECK_PROBE, VERDICT_REFUSE, id->name, "ALLOWED: %s %s", row->what, r->target);
+        gate_note(g, is_egress(r->probe) ? CHECK_EGRESS : CHECK_PROBE, VERDICT_REFUSE, id->name,
+                  "ALLOWED: %s %s", row->what, r->target);
     else if (!must && (r->cell == CELL_UNPROVEN && r->error != ENOENT))
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: neither denied nor allowed (%s)",
-                  row->what, r->target, error);
+        gate_note(g, is_egress(r->probe) ? CHECK_EGRESS : CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name,
+                  "%s %s: neither denied nor allowed (%s)", row->what, r->target, error);
     else if (!r->control)
         gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: %s, but so was the twin",
                   row->what, r->target, error);
@@ -433,6 +475,47 @@ static void try_identity(struct gate *g, unsigned identity, bool all)
     end_actors(g, &actors, a);
 }
 
+// ---- egress -------------------------------------------------------------------------------------
+
+// A port of the gate's own on a loopback address, and the control: the gate, for whom there is no rule,
+// connects.
+static struct listener open_listener(int family)
+{
+    struct listener l = {.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct sockaddr_storage addr;
+    socklen_t len = attempt_loopback(family, 0, &addr);
+
+    if (l.fd < 0 || bind(l.fd, (struct sockaddr *)&addr, len) < 0 || listen(l.fd, SOMAXCONN) < 0 ||
+        getsockname(l.fd, (struct sockaddr *)&addr, &len) < 0) {
+        fd_closep(&l.fd);
+        return (struct listener){.fd = -1};
+    }
+    l.port = ntohs(family == AF_INET ? ((struct sockaddr_in *)&addr)->sin_port
+                                     : ((struct sockaddr_in6 *)&addr)->sin6_port);
+    l.reached = attempt_dial.run(&(struct attempt_target){.id = (uint32_t)family, .port = l.port}) == 0;
+    return l;
+}
+
+// What was tried and held passes; where nothing could be tried, nothing is known.
+static void check_egress(struct gate *g, unsigned identity)
+{
+    const struct identity *id = &g->identities[identity];
+    unsigned tried = 0, denied = 0;
+
+    if (!id->account || !egress_has(id->account))
+        return;
+    for (size_t i = 0; i < g->n_results; i++)
+        if (g->results[i].identity == identity && is_egress(g->results[i].probe)) {
+            tried++;
+            denied += g->results[i].cell == CELL_DENIED && g->results[i].control;
+        }
+    if (tried == 0)
+        gate_note(g, CHECK_EGRESS, VERDICT_UNPROVEN, id->name,
+                  "no loopback address of this host is outside of its list: there was nothing to try");
+    else if (denied == tried)
+        gate_note(g, CHECK_EGRESS, VERDICT_PASS, id->name, "%u attempts refused by the rules", denied);
+}
+
 void run_probes(struct gate *g, bool all)
 {
     size_t n = g->enforce ? g->config->accounts.n : 1;
@@ -447,6 +530,13 @@ void run_probes(struct gate *g, bool all)
         g->identities[g->n_identities++] =
             (struct identity){a ? a->name : "unconfined", a ? a->mode : MODE_UNCONFINED, a};
     }
-    for (unsigned i = 0; i < g->n_identities; i++)
+    bool filtered = g->enforce && egress_any(g->config);
+    for (int i = 0; i < 2; i++)
+        g->listeners[i] = filtered ? open_listener(i ? AF_INET6 : AF_INET) : (struct listener){.fd = -1};
+    for (unsigned i = 0; i < g->n_identities; i++) {
         try_identity(g, i, all);
+        check_egress(g, i);
+    }
+    fd_closep(&g->listeners[0].fd);
+    fd_closep(&g->listeners[1].fd);
 }

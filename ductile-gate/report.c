@@ -36,7 +36,7 @@ void report_findings(const struct gate *g, bool all)
 // The cell of a probe and identity: the worst of its targets.
 static const struct probe_result *worst(const struct gate *g, unsigned probe, unsigned identity)
 {
-    static const int rank[] = {[CELL_DENIED] = 1, [CELL_UNPROVEN] = 2, [CELL_ALLOWED] = 3, [CELL_ABSENT] = 0};
+    static const int rank[] = {[CELL_DENIED] = 1, [CELL_UNPROVEN] = 2, [CELL_ALLOWED] = 3, [CELL_ABSENT] = 2};
     bool must = probe_row(probe)->expected == EXPECTED_ALLOWED;
     const struct probe_result *found = NULL;
 
@@ -60,6 +60,8 @@ static void cell_text(const struct probe_result *r, enum expected expected, char
         snprintf(out, 40, must ? "works" : expected == EXPECTED_EITHER ? "open: by consent" : "ALLOWED");
     else if (expected == EXPECTED_EITHER)
         snprintf(out, 40, "closed %s", errno_name(r->error));
+    else if (r->cell == CELL_ABSENT)
+        snprintf(out, 40, "absent layer");
     else if (must)
         snprintf(out, 40, "BROKEN %s", errno_name(r->error));
     else if (r->cell == CELL_DENIED)

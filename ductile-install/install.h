@@ -43,6 +43,9 @@ enum action_kind {
     ACTION_ACL,    // an ACL entry in an operator's home
     ACTION_VAULT,  // mint secret zero and the vault
     ACTION_UNITS,  // tell systemd that units changed
+    ACTION_EGRESS, // load the egress rules
+    ACTION_OPEN,   // take them away: no account has a list any more
+    ACTION_REMOVE, // a generated file that nothing needs any more
 };
 
 struct action {
@@ -73,6 +76,14 @@ struct host {
 MUST int plan_build(struct host *host, bool users_only, struct plan *ret, struct refusal *refusal);
 void plan_free(struct plan *plan);
 MUST int plan_add(struct plan *plan, struct action *action); // takes its strings over
+// A generated file that is not what it should be, into the plan. Content is taken over.
+MUST int plan_file(struct host *host, struct plan *plan, const char *path, char *content, mode_t mode,
+                   int64_t gid);
+MUST int plan_reload_units(struct host *host, struct plan *plan, const char *before);
+// Is there a systemd that can be told?
+bool plan_has_systemd(const struct host *host);
+// "/etc/systemd/system/INSTANCE{suffix}.service", into buf. Returns buf.
+const char *plan_unit_path(const struct host *host, const char *suffix, char buf[static LIMIT_PATH]);
 // Executes one action. -ECANCELED with a refusal.
 MUST int plan_execute(struct host *host, struct action *action, struct refusal *refusal);
 
@@ -81,6 +92,9 @@ MUST int plan_execute(struct host *host, struct action *action, struct refusal *
 char *render_sysusers(const struct config *config);
 char *render_tmpfiles(const struct config *config);
 char *render_unit(const struct config *config);
+#define NFT_PROGRAM "/usr/sbin/nft"
+char *render_egress(const struct config *config);
+char *render_egress_unit(const struct config *config);
 char *render_accounts_lock(const struct config *config);
 char *render_config(enum posture posture, const char *instance, const struct host_user *operator);
 
@@ -95,6 +109,13 @@ MUST int users_make(struct host *host, struct refusal *refusal);
 MUST int homes_plan(struct host *host, struct plan *plan, struct refusal *refusal);
 // As the home's owner, never as root: no path of his can make root follow it.
 MUST int homes_execute(struct host *host, const struct action *action, struct refusal *refusal);
+
+// ---- egress.c ------------------------------------------------------------------------------------
+
+// The rules file and the unit that loads it, before the gateway's unit; and what must happen after it.
+MUST int egress_plan_files(struct host *host, struct plan *plan, struct refusal *refusal);
+MUST int egress_plan_load(struct host *host, struct plan *plan, bool changed);
+MUST int egress_execute(struct host *host, const struct action *action);
 
 // ---- record.c -----------------------------------------------------------------------------------
 

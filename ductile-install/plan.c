@@ -57,9 +57,7 @@ __attribute__((format(printf, 1, 2))) static char *text(const char *format, ...)
 
 // ---- building -----------------------------------------------------------------------------------
 
-// A generated file that is not what it should be. Content is taken over.
-static int plan_file(struct host *h, struct plan *plan, const char *path, char *content, mode_t mode,
-                     int64_t gid)
+int plan_file(struct host *h, struct plan *plan, const char *path, char *content, mode_t mode, int64_t gid)
 {
     OWNED(freep) char *wanted = content;
     OWNED(freep) char *found = NULL;
@@ -83,6 +81,28 @@ static int plan_file(struct host *h, struct plan *plan, const char *path, char *
                                    : "unreadable");
     a.after = strdup("generated");
     return plan_add(plan, &a);
+}
+
+bool plan_has_systemd(const struct host *h)
+{
+    return h->facts.live && access("/run/systemd/system", F_OK) == 0;
+}
+
+int plan_reload_units(struct host *h, struct plan *plan, const char *before)
+{
+    if (!plan_has_systemd(h))
+        return 0;
+    struct action a = {.kind = ACTION_UNITS,
+                       .what = strdup("systemd"),
+                       .before = strdup(before),
+                       .after = strdup("daemon-reload")};
+    return plan_add(plan, &a);
+}
+
+const char *plan_unit_path(const struct host *h, const char *suffix, char buf[static LIMIT_PATH])
+{
+    snprintf(buf, LIMIT_PATH, "/etc/systemd/system/%s%s.service", h->config->name, suffix);
+    return buf;
 }
 
 static int plan_user(struct host *h, struct plan *plan, const char *name, int64_t uid, bool *missing)
@@ -175,11 +195,12 @@ static int plan_vault(struct host *h, struct plan *plan)
     return r;
 }
 
-static int plan_generated(struct host *h, struct plan *plan)
+static int plan_generated(struct host *h, struct plan *plan, struct refusal *refusal)
 {
     const struct config *c = h->config;
     char path[LIMIT_PATH];
     size_t before;
+    bool egress;
     int r = 0;
 
     if (c->personal) // no unit, no system users: whoever runs it starts it
@@ -191,17 +212,14 @@ static int plan_generated(struct host *h, struct plan *plan)
     if (r == 0)
         r = plan_file(h, plan, path, render_tmpfiles(c), 0644, 0);
     before = plan->n;
-    snprintf(path, sizeof(path), "/etc/systemd/system/%s.service", c->name);
     if (r == 0)
-        r = plan_file(h, plan, path, render_unit(c), 0644, 0);
-    if (r == 0 && plan->n > before && h->facts.live && access("/run/systemd/system", F_OK) == 0) {
-        struct action a = {.kind = ACTION_UNITS,
-                           .what = strdup("systemd"),
-                           .before = strdup("old unit"),
-                           .after = strdup("daemon-reload")};
-        r = plan_add(plan, &a);
-    }
-    return r;
+        r = egress_plan_files(h, plan, refusal);
+    egress = plan->n > before;
+    if (r == 0)
+        r = plan_file(h, plan, plan_unit_path(h, "", path), render_unit(c), 0644, 0);
+    if (r == 0 && plan->n > before)
+        r = plan_reload_units(h, plan, "old unit");
+    return r == 0 ? egress_plan_load(h, plan, egress) : r;
 }
 
 int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal *refusal)
@@ -212,7 +230,7 @@ int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal
     if (r == 0 && !users_only)
         r = plan_layout(h, &plan, refusal);
     if (r == 0 && !users_only)
-        r = plan_generated(h, &plan);
+        r = plan_generated(h, &plan, refusal);
     if (r == 0 && !users_only)
         r = homes_plan(h, &plan, refusal);
     if (r == 0 && !users_only &&
@@ -291,20 +309,6 @@ static int make_vault(struct host *h, struct refusal *refusal)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
-static int reload_units(void)
-{
-    int status;
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        execlp("systemctl", "systemctl", "daemon-reload", (char *)NULL);
-        _exit(127);
-    }
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return pid < 0 ? err_last() : WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-}
-
 static bool has_vault(const struct host *h)
 {
     struct stat st;
@@ -323,7 +327,10 @@ int plan_execute(struct host *h, struct action *a, struct refusal *refusal)
     case ACTION_LAYOUT: r = layout_apply(h->root, &a->item); break;
     case ACTION_ACL: r = homes_execute(h, a, refusal); break;
     case ACTION_VAULT: r = has_vault(h) ? 0 : make_vault(h, refusal); break; // both are made at once
-    case ACTION_UNITS: r = reload_units(); break;
+    case ACTION_UNITS:
+    case ACTION_EGRESS:
+    case ACTION_OPEN:
+    case ACTION_REMOVE: r = egress_execute(h, a); break;
     }
     return r == 0 || r == -ECANCELED ? r : failed(refusal, a, r);
 }

@@ -3,6 +3,7 @@
 // config_ask.c. Every error is noted with its position; none stops the others.
 #include "config.h"
 #include "config_internal.h"
+#include "egress.h"
 #include "log.h"
 #include "str.h"
 #include <stddef.h>
@@ -50,7 +51,8 @@ enum check {
     CHECK_EVENT,
     CHECK_USES,
     CHECK_ENV,
-    CHECK_RECIPIENT
+    CHECK_RECIPIENT,
+    CHECK_EGRESS
 };
 
 enum values {
@@ -259,6 +261,13 @@ static bool is_uses(const char *s)
     return str_is_plugin(plugin) && (!dot || str_is_plugin(dot + 1));
 }
 
+static bool is_egress(const char *s)
+{
+    struct egress_net net;
+
+    return egress_parse(s, &net) == 0;
+}
+
 // What a text of this kind must be, or NULL where s is one.
 static const char *check_text(enum check check, const char *s)
 {
@@ -277,6 +286,10 @@ static const char *check_text(enum check check, const char *s)
         return env_is_obeyed(s) ? "a name that no linker or interpreter obeys and that no contract sets"
                                 : NULL;
     case CHECK_RECIPIENT: return str_starts(s, "age1") && strlen(s) == 62 ? NULL : "an age1... recipient";
+    case CHECK_EGRESS:
+        return is_egress(s) ? NULL
+                            : "a network without host bits, such as 192.0.2.0/24, 192.0.2.7:443 or "
+                              "[2001:db8::/32]:443";
     }
     return NULL;
 }

@@ -47,6 +47,7 @@ struct account_config {
     uint64_t landlock;          // enum landlock_level
     struct strs read;           // level strict: what it may read besides
     uint64_t network;           // enum network
+    struct strs egress;         // networks it may reach; list NULL: all (egress.h)
     uint64_t memory, pids, cpu; // 0: no limit; bytes, processes, percent of one CPU
     uint64_t nofile, fsize;
 };

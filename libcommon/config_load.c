@@ -29,8 +29,10 @@ void config_free(struct config *c)
     free(c->recovery_recipients.list);
     free(c->plugin_roots.list);
     free(c->include.list);
-    for (size_t i = 0; i < c->accounts.n; i++)
+    for (size_t i = 0; i < c->accounts.n; i++) {
         free(c->accounts.list[i].read.list);
+        free(c->accounts.list[i].egress.list);
+    }
     for (size_t i = 0; i < c->plugins.n; i++)
         free(c->plugins.list[i].timeouts.list);
     for (size_t i = 0; i < c->pipelines.n; i++)

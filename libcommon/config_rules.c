@@ -2,6 +2,7 @@
 // is in config.def.
 #include "config.h"
 #include "config_internal.h"
+#include "egress.h"
 #include "str.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,6 +58,9 @@ static void derive_account(struct decode *d, struct account_config *a)
         if (a->landlock != LANDLOCK_SCOPE)
             rule(d, ynode_get(n, "landlock"), path,
                  "a credentialed account acts as you: landlock is `scope`");
+        if (egress_has(a))
+            rule(d, ynode_get(n, "egress"), path,
+                 "egress: would filter the operator's own login; give the plugin a confined account");
         // Its limits are the login's own, unless said otherwise.
         const struct {
             const char *key;
@@ -70,6 +74,8 @@ static void derive_account(struct decode *d, struct account_config *a)
     if (a->read.n > 0 && a->landlock != LANDLOCK_STRICT)
         rule(d, ynode_get(n, "read"), path,
              "read: adds to what landlock: strict allows, and it is not strict");
+    if (egress_has(a) && a->network == NETWORK_NONE)
+        rule(d, ynode_get(n, "egress"), path, "egress: network: none leaves nothing to filter");
     if (!a->user)
         a->user = config_expand(d, "%i-%n", a->name);
     if (!a->state_dir)

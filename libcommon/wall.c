@@ -61,7 +61,10 @@ const char *wall_layers_text(uint32_t layers, char *buf, size_t size)
     return buf;
 }
 
-static int abi_cap = 1 << 20;
+#ifndef DUCTILE_LANDLOCK_CAP // the flavour abi2 sets it
+#define DUCTILE_LANDLOCK_CAP (1 << 20)
+#endif
+static int abi_cap = DUCTILE_LANDLOCK_CAP;
 
 void wall_landlock_cap(int abi)
 {

@@ -40,6 +40,10 @@ MUST int wall_filter_bus(struct wall_filter *f);
 // For `network: none`, on top in the plugin: socket() only for AF_UNIX, no io_uring (it makes sockets past a
 // filter). socketpair() knows no other family that leads anywhere.
 MUST int wall_filter_no_network(struct wall_filter *f);
+// For `egress`, on top in the plugin: only sockets whose packets nftables can tell by uid. AF_VSOCK never
+// meets it; SMC, RxRPC and MPTCP's further subflows send from sockets of the kernel's, which have no owner;
+// io_uring makes sockets past a filter.
+MUST int wall_filter_egress(struct wall_filter *f);
 // The program of an account's own filter, for privs_plan; static. NULL where it needs none.
 const struct sock_fprog *wall_filter_of(const struct account_config *account);
 // Loads it; no_new_privs must be set. -errno.

@@ -5,6 +5,7 @@
 // - clone3 answers ENOSYS, not EPERM: libc then falls back to clone, whose flags a filter can see. EPERM
 //   kills every thread library.
 // - A number of a foreign ABI (int 0x80, x32) answers ENOSYS: the native numbers below mean other calls.
+#include "egress.h"
 #include "privs.h"
 #include "wall.h"
 #include <linux/audit.h>
@@ -216,16 +217,39 @@ int wall_filter_no_network(struct wall_filter *f)
     return f->overflow ? -E2BIG : 0;
 }
 
+int wall_filter_egress(struct wall_filter *f)
+{
+    static const uint32_t families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+
+    begin(f);
+    on_call(f, SYS_io_uring_setup, ABSENT);
+    emit(f, BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0);
+    ret(f, SECCOMP_RET_ALLOW);
+    load_argument(f, 0);
+    for (unsigned i = 0; i < ARRAY_LEN(families); i++)
+        emit(f, BPF_JMP | BPF_JEQ | BPF_K, families[i], (uint8_t)(ARRAY_LEN(families) - i), 0);
+    ret(f, SECCOMP_RET_ERRNO | EACCES);
+    load_argument(f, 2);
+    // 256 is SMC, 262 MPTCP: beyond what an IP header can name. Callers fall back to TCP on this errno.
+    emit(f, BPF_JMP | BPF_JGE | BPF_K, 256, 0, 1);
+    ret(f, SECCOMP_RET_ERRNO | EPROTONOSUPPORT);
+    ret(f, SECCOMP_RET_ALLOW);
+    return f->overflow ? -E2BIG : 0;
+}
+
 const struct sock_fprog *wall_filter_of(const struct account_config *account)
 {
-    static struct wall_filter filter;
-    static struct sock_fprog program;
+    static struct wall_filter filters[2];
+    static struct sock_fprog programs[2];
+    bool none = account->network == NETWORK_NONE;
 
-    if (account->network != NETWORK_NONE)
+    if (!none && !egress_has(account))
         return NULL;
-    if (!program.filter && wall_filter_no_network(&filter) == 0)
-        program = (struct sock_fprog){filter.len, filter.code};
-    return &program; // empty where it could not be built, which the kernel refuses: then nothing runs
+    struct wall_filter *filter = &filters[none];
+    struct sock_fprog *program = &programs[none];
+    if (!program->filter && (none ? wall_filter_no_network(filter) : wall_filter_egress(filter)) == 0)
+        *program = (struct sock_fprog){filter->len, filter->code};
+    return program; // empty where it could not be built, which the kernel refuses: then nothing runs
 }
 
 int wall_filter_load(const struct wall_filter *f)

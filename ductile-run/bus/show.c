@@ -1,6 +1,7 @@
 // What the API tells: rows of the ledger as JSON, and the posture as four facts told apart - valid (the
 // config), attested (the code), enforcing (the drop), proven (the wall, with its time).
 #include "bus.h"
+#include "egress.h"
 #include "wall.h"
 #include <string.h>
 
@@ -96,10 +97,14 @@ static json_t *accounts_of(struct bus *bus)
 
     for (size_t i = 0; i < bus->config->accounts.n; i++) {
         const struct account_config *a = &bus->config->accounts.list[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s}", "name", a->name, "mode",
+        json_t *egress = egress_has(a) ? json_array() : json_null(); // null: every network
+        for (size_t j = 0; j < a->egress.n; j++)
+            json_array_append_new(egress, json_string(a->egress.list[j]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:o}", "name", a->name, "mode",
                                               account_mode_name(a->mode), "user", a->user, "uid",
                                               (json_int_t)a->uid, "gid", (json_int_t)a->gid, "landlock",
-                                              landlock_level_name((enum landlock_level)a->landlock)));
+                                              landlock_level_name((enum landlock_level)a->landlock), "egress",
+                                              egress));
     }
     return list;
 }

@@ -313,15 +313,27 @@ static void print_status(const json_t *p)
     printf("attested   %lld plugins locked\n", (long long)int_of(p, "attested"));
     printf("enforcing  %s\n",
            json_is_true(json_object_get(p, "enforcing")) ? "yes" : "NO: plugins run as the service user");
+    long long abi = (long long)int_of(p, "landlock_abi");
+    if (json_is_true(json_object_get(p, "enforcing")))
+        printf("landlock   ABI %lld%s%s\n", abi,
+               abi < 6 ? ", absent here: signals and abstract sockets between siblings (6)" : "",
+               abi < 4 ? ", TCP of network: none once more (4)" : "");
     if (json_is_object(proven))
         printf("proven     %s at %s by %s (%lld probes)\n", text_of(proven, "outcome"),
                when(int_of(proven, "at_ms"), at), text_of(proven, "verb"),
                (long long)int_of(proven, "probes"));
     else
         printf("proven     never on this ledger: ductile-gate prove\n");
-    json_array_foreach(json_object_get(p, "accounts"), i, row) printf(
-        "account    %-14s %-12s %s uid %lld, landlock %s\n", text_of(row, "name"), text_of(row, "mode"),
-        text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
+    json_array_foreach(json_object_get(p, "accounts"), i, row)
+    {
+        const json_t *egress = json_object_get(row, "egress");
+        printf("account    %-14s %-12s %s uid %lld, landlock %s", text_of(row, "name"), text_of(row, "mode"),
+               text_of(row, "user"), (long long)int_of(row, "uid"), text_of(row, "landlock"));
+        // The rules are the host's, loaded by another unit: the gate tried them, see `proven`.
+        if (json_is_array(egress))
+            printf(", egress %zu networks", json_array_size(egress));
+        putchar('\n');
+    }
     printf("queue     ");
     json_array_foreach(json_object_get(p, "queue"), i, row)
         printf(" %s %lld", text_of(row, "state"), (long long)int_of(row, "n"));

@@ -1,4 +1,5 @@
 // Starting a plugin: its environment, its pipes, its plan; and what came of it.
+#include "egress.h"
 #include "fd.h"
 #include "log.h"
 #include "str.h"
@@ -159,6 +160,9 @@ static uint32_t layers_of(const struct warden *w, const struct slot *s)
         layers |= LAYER_BIT(SECCOMP);
     if (a->network == NETWORK_NONE && !privs_broken(BREAK_NOFILTER))
         layers |= LAYER_BIT(NO_NETWORK);
+    if (egress_has(a) &&
+        !privs_broken(BREAK_NOFILTER)) // the rules themselves are the gate's to try, not ours
+        layers |= LAYER_BIT(EGRESS_SOCKETS);
     if (a->memory > 0)
         layers |= holds(w, s, CGROUP_MEMORY) ? LAYER_BIT(MEMORY_CGROUP) : LAYER_BIT(MEMORY_RLIMIT);
     if (a->pids > 0)

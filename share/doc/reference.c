@@ -64,7 +64,10 @@ int main(void)
     printf("| %s | %s | %s | must work | %s |\n", word, #who, form, what);
 #define LOGIN(id, word, form, attempt, target, what)                                                         \
     printf("| %s | CREDENTIALED | %s | either, and told | %s |\n", word, form, what);
+#define SCOPED(id, word, who, form, attempt, target, abi, what)                                              \
+    printf("| %s | %s | %s | landlock, from ABI %d | %s |\n", word, #who, form, abi, what);
 #include "ductile-gate/probes.def"
+#undef SCOPED
 #undef PROBE
 #undef WORKS
 #undef LOGIN

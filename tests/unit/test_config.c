@@ -316,6 +316,22 @@ static void test_config_resolve__contradictions(void **s)
     config_free(c);
 }
 
+static void test_config_parse__egress(void **s)
+{
+    (void)s;
+    struct config *c =
+        good("accounts: {default: {}, a: {egress: []}, b: {egress: [10.0.0.0/8, \"[::1]:53\"]}}\n");
+    assert_null(c->accounts.list[0].egress.list); // absent: all
+    assert_true(c->accounts.list[1].egress.list && c->accounts.list[1].egress.n == 0);
+    assert_int_equal(c->accounts.list[2].egress.n, 2);
+    config_free(c);
+    bad("accounts: {me: {home: /home/me, egress: [10.0.0.0/8]}}\n", "config.yaml:1:", "operator's own login");
+    bad("accounts: {me: {home: /home/me, egress: []}}\n", "config.yaml:1:", "operator's own login");
+    bad("accounts: {a: {egress: [], network: none}}\n", "config.yaml:1:", "leaves nothing to filter");
+    bad("accounts: {a: {egress: [example.org]}}\n", "config.yaml:1:", "accounts.a.egress[0]");
+    bad("accounts: {a: {egress: 10.0.0.0/8}}\n", "config.yaml:1:", "expected a list");
+}
+
 // Every default of the table goes through the same parser: a wrong one would show here.
 static void test_config_rows__defaults_are_valid(void **s)
 {
@@ -337,4 +353,5 @@ RUN(T(config_parse__defaults), T(config_parse__instance_names_everything), T(con
     T(config_parse__account_homes), T(config_parse__account_state_dirs), T(config_parse__account_names),
     T(config_parse__plugin_accounts), T(config_parse__shared_principal), T(config_parse__env_passthrough),
     T(config_parse__pipelines), T(config_timeout_of__commands), T(config_load__includes),
-    T(config_resolve__ids), T(config_resolve__contradictions), T(config_rows__defaults_are_valid))
+    T(config_resolve__ids), T(config_resolve__contradictions), T(config_parse__egress),
+    T(config_rows__defaults_are_valid))

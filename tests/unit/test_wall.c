@@ -421,6 +421,53 @@ static void test_wall_filter_no_network__families(void **s)
     assert_null(wall_filter_of(&full));
 }
 
+// egress: only sockets that the rules can tell by uid.
+static int seen_sockets(void *arg)
+{
+    const bool walled = arg != NULL;
+    static const struct {
+        int family, type, protocol, refused; // with what errno; 0: it is made
+    } cases[] = {
+        {AF_INET, SOCK_STREAM, 0, 0},
+        {AF_INET6, SOCK_DGRAM, 0, 0},
+        {AF_UNIX, SOCK_STREAM, 0, 0},
+        {AF_NETLINK, SOCK_RAW, 0, 0},
+        {AF_VSOCK, SOCK_STREAM, 0, EACCES},
+        {43 /* SMC */, SOCK_STREAM, 0, EACCES},
+        {AF_RXRPC, SOCK_DGRAM, 2, EACCES},
+        {AF_PACKET, SOCK_RAW, 0, EACCES},
+        {AF_INET, SOCK_STREAM, 262, EPROTONOSUPPORT},
+        {AF_INET, SOCK_STREAM, 256, EPROTONOSUPPORT},
+    };
+    const char *list[1];
+    struct account_config a = account_of(LANDLOCK_WRITE, "/var/tmp");
+    a.egress = (struct strs){list, 0};
+    const struct sock_fprog *program = wall_filter_of(&a);
+    if (!program || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return 1;
+    if (walled && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program) < 0)
+        return 2;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        errno = 0;
+        OWNED(fd_closep) int fd = socket(cases[i].family, cases[i].type, cases[i].protocol);
+        if (cases[i].refused ? walled && (fd >= 0 || errno != cases[i].refused) : fd < 0)
+            return 10 + (int)i;
+        if (cases[i].family == AF_VSOCK && !walled && fd < 0 && errno == EACCES)
+            return 3; // control: it is not refused anyway
+    }
+    return walled && (syscall(SYS_io_uring_setup, 1, NULL) >= 0 || errno != ENOSYS) ? 4 : 0;
+}
+
+static void test_wall_filter_egress__sockets_that_rules_see(void **s)
+{
+    static char yes;
+    (void)s;
+    assert_int_equal(in_child(seen_sockets, &yes), 0);
+    assert_int_equal(in_child(seen_sockets, NULL), 0); // control
+    const struct account_config open = account_of(LANDLOCK_WRITE, "/var/tmp");
+    assert_null(wall_filter_of(&open));
+}
+
 static int dials(void *arg)
 {
     struct account_config a = account_of(LANDLOCK_WRITE, "/var/tmp");
@@ -506,5 +553,6 @@ RUN(L(wall_filter_warden__listed_ids_pass), L(wall_filter_warden__others_do_not)
     T(wall_filter_bus__what_is_no_row_does_not_exist), T(wall_filter_bus__no_memory_becomes_code),
     T(wall_filter_bus__sendto_knows_no_address), T(wall_filter_bus__foreign_abis),
     L(wall_filter_load__in_the_kernel), T(wall_landlock_build__every_level_and_abi),
-    T(wall_landlock_build__tcp), T(wall_filter_no_network__families), T(wall_landlock_build__too_old),
+    T(wall_landlock_build__tcp), T(wall_filter_no_network__families),
+    T(wall_filter_egress__sockets_that_rules_see), T(wall_landlock_build__too_old),
     T(wall_landlock_bus__one_directory), T(wall_layers_text__names))
