@@ -101,9 +101,11 @@ struct proto_refused {
 struct proto_exited {
     uint64_t job;
     uint32_t attempt;
-    uint32_t reason; // REASON_NONE, _TIMEOUT, _OUTPUT_LIMIT, _CANCELLED, _STOPPING
+    uint32_t reason; // REASON_NONE, _SPAWN_FAILED, _TIMEOUT, _OUTPUT_LIMIT, _CANCELLED, _STOPPING
     int32_t exit_code, signal;
     uint32_t left_behind; // processes that had to be killed with the job
+    uint32_t stage;       // enum privs_stage of a child that was killed before its exec, or STAGE_NONE
+    uint32_t gone;        // 0: killed, and still in the kernel (a hung file system)
     uint32_t delivered;   // 0: the plugin closed stdin before it had read the request
     uint64_t user_us, system_us, max_rss_kib;
 };

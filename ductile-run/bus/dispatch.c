@@ -251,14 +251,20 @@ static void judge(struct bus *bus, struct run *run, const struct proto_exited *m
     o->state = "failed";
     if (m->reason == REASON_TIMEOUT) {
         o->state = "timed_out";
-        snprintf(o->reason, sizeof(o->reason), "timeout, left_behind=%u", m->left_behind);
+        snprintf(o->reason, sizeof(o->reason), "timeout, left_behind=%u%s", m->left_behind,
+                 m->gone ? "" : ", not gone: it hangs in the kernel");
     } else if (m->reason == REASON_STOPPING) {
         o->state = "queued";
         snprintf(o->reason, sizeof(o->reason), "stopping");
     } else if (m->reason == REASON_CANCELLED) {
         o->state = "cancelled";
         snprintf(o->reason, sizeof(o->reason), "cancelled");
-    } else if (m->reason != REASON_NONE)
+    } else if (m->stage != STAGE_NONE)
+        snprintf(o->reason, sizeof(o->reason), "%s: killed before its exec, at stage %s%s",
+                 proto_reason_word((enum proto_reason)m->reason),
+                 privs_stage_name((enum privs_stage)m->stage),
+                 m->gone ? "" : "; it is not gone: it hangs in the kernel");
+    else if (m->reason != REASON_NONE)
         snprintf(o->reason, sizeof(o->reason), "%s", proto_reason_word((enum proto_reason)m->reason));
     else if (m->signal)
         snprintf(o->reason, sizeof(o->reason), "signal %d", m->signal);

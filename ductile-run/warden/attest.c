@@ -3,6 +3,7 @@
 // no capability, the arena is wiped in it, and a home that hangs holds up its own job only.
 #include "fd.h"
 #include "log.h"
+#include "str.h"
 #include "warden.h"
 #include <linux/close_range.h>
 #include <signal.h>
@@ -116,12 +117,29 @@ static int start_helper(struct slot *s, bool source, bool code)
 
 // ---- the warden's side --------------------------------------------------------------------------
 
+// What may hang as one: the home that the code is in, or else the plugin's own directory.
+static const char *place_of(const struct warden *w, const struct slot *s)
+{
+    const struct account_config *home = config_home_of(w->config, s->plugin->source);
+
+    return home ? home->home : s->plugin->source;
+}
+
+// In posture unconfined code may run from anywhere, a hung mount too: the warden itself looks at what the
+// layout gives to root, and leaves the rest to the helper.
+static int look(const struct warden *w, struct slot *s)
+{
+    if (!w->enforce && !str_path_within(s->plugin->code, "/opt"))
+        return -ENOTSUP;
+    return tree_identity(s->plugin->code, &s->plugin->tree, s->identity, &s->root_only);
+}
+
 void attest_begin(struct warden *w, struct slot *s)
 {
     char where[LIMIT_PATH];
     const struct trusted *t = trusted_of(s);
     bool home = strcmp(s->plugin->source, s->plugin->code) != 0;
-    int r = tree_identity(s->plugin->code, &s->plugin->tree, s->identity, &s->root_only);
+    int r = look(w, s);
 
     if (r < 0) {
         // An entry is missing: let the helper say which, by name.
@@ -137,6 +155,11 @@ void attest_begin(struct warden *w, struct slot *s)
         r == 0 && s->root_only && t->valid && memcmp(t->identity, s->identity, sizeof(s->identity)) == 0;
     if (known && !home) {
         slot_attested(w, s);
+        return;
+    }
+    if (!lost_may_read(w, place_of(w, s), s)) {
+        slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, -ETIMEDOUT,
+                    "%.900s did not answer when it was last read", place_of(w, s));
         return;
     }
     r = start_helper(s, home, !known);
@@ -172,6 +195,7 @@ void attest_answer(struct warden *w, struct slot *s)
 
     fd_closep(&s->helper_fd);
     s->helper = 0;
+    lost_probed(w, place_of(w, s), s, n == sizeof(a));
     if (n != sizeof(a))
         slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, 0, "the helper that checks the code died");
     else if (a.reason != REASON_NONE) {
@@ -184,13 +208,18 @@ void attest_answer(struct warden *w, struct slot *s)
         slot_attested(w, s);
 }
 
+void attest_abandon(struct warden *w, struct slot *s, bool late)
+{
+    fd_closep(&s->helper_fd);
+    lost_probed(w, place_of(w, s), s, false);
+    if (s->helper > 0 && kill(s->helper, SIGKILL) == 0)
+        lost_reader(w, place_of(w, s), s->helper, late); // reaped whenever the file system lets go of it
+    s->helper = 0;
+}
+
 void attest_timeout(struct warden *w, struct slot *s)
 {
-    // It hangs in a file system: killed, and reaped whenever that lets go of it.
-    fd_closep(&s->helper_fd);
-    if (s->helper > 0)
-        kill(s->helper, SIGKILL);
-    s->helper = 0;
+    attest_abandon(w, s, true);
     slot_refuse(w, s, REASON_CANNOT_ATTEST, STAGE_NONE, -ETIMEDOUT, "reading %.900s took too long",
                 s->plugin->source);
 }

@@ -43,6 +43,11 @@ static int limit(struct warden *w, struct slot *s)
     return r;
 }
 
+void cage_name(const struct slot *s, char name[static 32])
+{
+    snprintf(name, 32, s->generation ? "slot-%u.%u" : "slot-%u", s->index, s->generation);
+}
+
 int cage_prepare(struct warden *w, struct slot *s)
 {
     char name[32];
@@ -52,7 +57,7 @@ int cage_prepare(struct warden *w, struct slot *s)
         return 0;
     if (s->cgroup_dir >= 0)
         return limit(w, s);
-    snprintf(name, sizeof(name), "slot-%u", s->index);
+    cage_name(s, name);
     r = cgroup_make(w->cgroup_root, name, &s->cgroup_dir);
     if (r == 0)
         r = s->procs_fd = cgroup_open_procs(s->cgroup_dir);
@@ -72,7 +77,7 @@ static void discard_cgroup(struct warden *w, struct slot *s)
 {
     char name[32];
 
-    snprintf(name, sizeof(name), "slot-%u", s->index);
+    cage_name(s, name);
     close_cgroup(s);
     if (unlinkat(w->cgroup_root, name, AT_REMOVEDIR) < 0)
         log_warn("rmdir %s: %s", name, errno_name(errno));

@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-static void finish(struct warden *w, struct slot *s)
+static void report(struct warden *w, const struct slot *s, bool gone)
 {
     struct proto_message m = {0};
 
@@ -22,13 +22,34 @@ static void finish(struct warden *w, struct slot *s)
     m.EXITED.exit_code = WIFEXITED(s->status) ? WEXITSTATUS(s->status) : -1;
     m.EXITED.signal = WIFSIGNALED(s->status) ? WTERMSIG(s->status) : 0;
     m.EXITED.left_behind = s->left_behind;
+    m.EXITED.stage = s->killed_at;
+    m.EXITED.gone = gone;
     m.EXITED.delivered = !s->gave_up && s->stdin_fd < 0;
     m.EXITED.user_us = s->user_us;
     m.EXITED.system_us = s->system_us;
     m.EXITED.max_rss_kib = s->max_rss_kib;
+    link_send(w, &m, PROTO_EXITED, NULL);
+}
+
+static void finish(struct warden *w, struct slot *s)
+{
+    report(w, s, true);
     cage_release(w, s, s->left_behind == 0 && s->reason == REASON_NONE);
     slot_free(s);
-    link_send(w, &m, PROTO_EXITED, NULL);
+}
+
+// SIGKILL was sent, and what is still there is in the kernel (a hung file system). The job ends here; nobody
+// waits for it.
+static void give_up_on(struct warden *w, struct slot *s)
+{
+    log_warn("job %llu: killed, but not gone: something of it hangs in the kernel",
+             (unsigned long long)s->request.job);
+    if (!lost_take(w, s)) {
+        s->deadline = warden_now() + TIME_TERM_GRACE_MS;
+        return;
+    }
+    report(w, s, false);
+    slot_free(s);
 }
 
 // The plugin is gone; what it left behind has a moment to end too.
@@ -53,6 +74,7 @@ static void advance(struct warden *w, struct slot *s)
 
 static void child_ended(struct warden *w, pid_t pid, int status, const struct rusage *usage)
 {
+    lost_reaped(w, pid);
     for (unsigned i = 0; i < w->n_slots; i++) {
         struct slot *s = &w->slots[i];
         if (s->helper == pid)
@@ -115,9 +137,13 @@ void reap_kill(struct warden *w, struct slot *s, enum proto_reason reason)
     case PHASE_KILLED: return;
     case PHASE_ATTEST:
     case PHASE_AUDIT: // nothing runs yet
+        attest_abandon(w, s, false);
         slot_refuse(w, s, reason, STAGE_NONE, 0, "it was ended before it began");
         return;
-    case PHASE_STARTING:
+    case PHASE_STARTING: // it has read nothing, and will not
+        s->gave_up = true;
+        pump_end(s);
+        break;
     case PHASE_RUNNING:
     case PHASE_TERM:
     case PHASE_LEFT: break;
@@ -139,6 +165,7 @@ void reap_deadline(struct warden *w, struct slot *s)
     case PHASE_STARTING:
         log_warn("job %llu has not begun after %d ms: killed", (unsigned long long)s->request.job,
                  TIME_EXEC_MS);
+        s->killed_at = (enum privs_stage)(s->shared ? s->shared : s->launch)->record.stage;
         reap_kill(w, s, REASON_SPAWN_FAILED);
         return;
     case PHASE_RUNNING:
@@ -149,10 +176,6 @@ void reap_deadline(struct warden *w, struct slot *s)
         return;
     case PHASE_TERM:
     case PHASE_LEFT: reap_kill(w, s, s->reason); return;
-    case PHASE_KILLED:
-        // SIGKILL was sent; what is still there is in the kernel (a hung file system). The slot stays taken.
-        log_warn("job %llu: killed, but not gone yet", (unsigned long long)s->request.job);
-        s->deadline = warden_now() + 10 * TIME_TERM_GRACE_MS;
-        return;
+    case PHASE_KILLED: give_up_on(w, s); return;
     }
 }

@@ -37,6 +37,7 @@ void slot_free(struct slot *s)
     launch_free(ptr_take(&s->launch));
     lockset_drop(ptr_take(&s->lockset));
     const struct slot kept = {.index = s->index,
+                              .generation = s->generation,
                               .cgroup_dir = s->cgroup_dir,
                               .procs_fd = s->procs_fd,
                               .events_fd = s->events_fd,
@@ -167,6 +168,11 @@ void slot_take(struct warden *w, const struct proto_spawn *q, int body_fd)
     }
     if (w->enforce && !s->account) {
         slot_refuse(w, s, REASON_NO_ACCOUNT, STAGE_NONE, 0, "no run_as, and no account named default");
+        return;
+    }
+    if (lost_holds(w, s->account)) {
+        slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_NONE, 0,
+                    "an earlier job of its account was killed and is not gone: it hangs in the kernel");
         return;
     }
     s->body_fd = fd_take(&body);

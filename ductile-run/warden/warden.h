@@ -6,6 +6,7 @@
 //   spawn.c   contract, environment, pipes         launch.c  clone, drop, exec
 //   pump.c    secrets and body into its stdin      cage.c    cgroup or supervisor around a job
 //   reap.c    exits, timeouts, what is left        vault.c   the open vault and its renewal
+//   lost.c    what even SIGKILL does not end
 #pragma once
 #include "cgroup.h"
 #include "config.h"
@@ -75,11 +76,13 @@ struct slot {
     bool exited;
     int status; // as waitpid(2) gives it
     enum proto_reason reason;
+    enum privs_stage killed_at; // where a child that had not exec'd in time was
     unsigned left_behind;
     uint64_t user_us, system_us, max_rss_kib;
 
     // its cage: a kept cgroup, or a supervisor for this job
     int cgroup_dir, procs_fd, events_fd;
+    unsigned generation;                  // how many cgroups of this slot hold lost jobs: part of the name
     const struct account_config *limited; // whose limits the cgroup has
     pid_t supervisor;
     int supervisor_fd;
@@ -99,6 +102,8 @@ struct warden {
     struct ruleset *rulesets; // one per account
     struct slot *slots;
     unsigned n_slots;
+    struct lost *lost; // jobs that do not die
+    struct hung *hung; // homes that did not answer
 
     bool vault_present;
     struct vault vault;
@@ -151,6 +156,8 @@ void attest_begin(struct warden *w, struct slot *s);
 // The helper's pipe is readable.
 void attest_answer(struct warden *w, struct slot *s);
 void attest_timeout(struct warden *w, struct slot *s);
+// The job ends before its code was checked.
+void attest_abandon(struct warden *w, struct slot *s, bool late);
 struct lockset *lockset_new(struct lock *lock);
 struct lockset *lockset_use(struct lockset *set);
 void lockset_drop(struct lockset *set);
@@ -171,6 +178,8 @@ void pump(struct slot *s);
 void pump_end(struct slot *s);
 
 // ---- cage.c -------------------------------------------------------------------------------------
+// The name of the slot's cgroup.
+void cage_name(const struct slot *s, char name[static 32]);
 // The cage of a slot: a kept cgroup where one is delegated. -errno.
 MUST int cage_prepare(struct warden *w, struct slot *s);
 // Starts the child inside a supervisor of its own, for hosts without cgroups. -errno.
@@ -196,6 +205,20 @@ void reap_exit(struct warden *w, struct slot *s);
 void reap_events(struct warden *w, struct slot *s);
 void reap_deadline(struct warden *w, struct slot *s);
 void reap_kill(struct warden *w, struct slot *s, enum proto_reason reason);
+
+// ---- lost.c -------------------------------------------------------------------------------------
+// Takes what a killed job that is not gone still uses; the slot may then be freed. False on no memory.
+MUST bool lost_take(struct warden *w, struct slot *s);
+// Does the account have such a job? Forgets those that are gone.
+bool lost_holds(struct warden *w, const struct account_config *account);
+// A helper that read below `where` was killed, because it was late or its job was cancelled; lost_reaped when
+// it has ended.
+void lost_reader(struct warden *w, const char *where, pid_t reader, bool late);
+void lost_reaped(struct warden *w, pid_t pid);
+// May a helper of this slot read there? Where one did not come back, one at a time.
+MUST bool lost_may_read(struct warden *w, const char *where, const struct slot *s);
+// The slot's helper has ended; answered: it came back with something.
+void lost_probed(struct warden *w, const char *where, const struct slot *s, bool answered);
 
 // ---- vault.c ------------------------------------------------------------------------------------
 // Opens it where there is one. -ECANCELED.

@@ -1,40 +1,31 @@
-// The naive dropper of 23-sigstop: vfork, become UID, exec. Its parent waits in the kernel until the child
-// has exec'd, so who stops the child stops the parent. `vforker UID RUNS COMMAND`: prints the longest time
-// that a start took, in ms.
+// The naive dropper: vfork, setgroups, setresgid, setresuid, chdir, exec, wait. Says each number when it is
+// back.
+//
+//   vforker UID N PROGRAM
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static long now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int main(int argc, char **argv)
 {
-    static volatile long longest; // vfork's child shares the stack
-    static volatile int i;
-
-    if (argc < 4)
+    if (argc != 4)
         return 64;
-    for (i = 0; i < atoi(argv[2]); i++) {
-        const long began = now_ms();
+    const uid_t uid = (uid_t)strtoul(argv[1], NULL, 10);
+    const long n = strtol(argv[2], NULL, 10);
+    for (volatile long i = 1; i <= n; i++) {
         pid_t pid = vfork();
         if (pid == 0) {
-            if (setresuid((uid_t)atoi(argv[1]), (uid_t)atoi(argv[1]), (uid_t)atoi(argv[1])) == 0)
+            if (setgroups(0, NULL) == 0 && setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0 &&
+                chdir("/") == 0)
                 execl(argv[3], argv[3], (char *)NULL);
-            _exit(1);
+            _exit(126);
         }
-        const long took = now_ms() - began;
-        if (took > longest)
-            longest = took;
-        waitpid(pid, NULL, WNOHANG | WUNTRACED);
+        if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+            return 1;
+        printf("%ld\n", i);
+        fflush(stdout);
     }
-    printf("%ld\n", longest);
     return 0;
 }

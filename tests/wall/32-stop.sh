@@ -1,0 +1,80 @@
+#!/bin/bash
+# A process of the same account stops the child between its change of uid and its exec: the warden does not wait for it,
+# other jobs go on, the child is killed after 5 s and reported. A vforking dropper is frozen by the same for good.
+. "$(dirname "$0")/../lib/common.sh"
+. "$SRC/tests/lib/lab.sh"
+RUNS=${SIGSTOP_RUNS:-25}
+AT_ONCE=$((RUNS < 25 ? RUNS : 25))
+lab $((AT_ONCE + 1)) || exit 1
+cat >/etc/ductile/plugins.d/stop.yaml <<'Y'
+plugins:
+  victim: {uses: unruly, run_as: untrusted, retry: {max_attempts: 1}, timeouts: {poll: 60s}}
+Y
+ductile-install -q apply >/dev/null 2>&1
+uid=$(stat -c %u /var/lib/ductile/accounts/untrusted)
+as_account() { setpriv --reuid="$uid" --regid="$uid" --clear-groups "$@"; }
+start_gateway || exit 1
+
+round() { # round N: N victims are stopped while the others run; adds to the totals
+    local n=$1 jobs=() j began slow
+    as_account /opt/wall/stopper ductile-run "$n" 20 >"$WORK/stopper.json" &
+    local stopper=$!
+    sleep 0.2
+    until [ "$(grep -c . "$WORK/stopper.json")" = 1 ] || [ ${#jobs[@]} -ge $((4 * n)) ]; do # those that were missed just run
+        j=$(enqueue victim poll '{}'); jobs+=("$j")
+        kill -0 $stopper 2>/dev/null || break
+    done
+    wait $stopper
+    stopped=$((stopped + $(json 'd["stopped"]' <"$WORK/stopper.json"))) seized=$((seized + $(json 'd["seized"]' <"$WORK/stopper.json")))
+    began=$(date +%s%N)
+    for _ in 1 2 3; do job_state=$(run_job unruly poll '{}' | json 'd["state"]'); [ "$job_state" = succeeded ] || beside=$((beside + 1)); done
+    slow=$((($(date +%s%N) - began) / 3000000)); [ $slow -le $slowest ] || slowest=$slow
+    ductile status >/dev/null || beside=$((beside + 1))
+    for j in "${jobs[@]}"; do await "$j" 20 || unended=$((unended + 1)); done
+}
+stopped=0 seized=0 beside=0 slowest=0 unended=0
+while [ $stopped -lt "$RUNS" ]; do
+    before=$stopped
+    round $((RUNS - stopped < AT_ONCE ? RUNS - stopped : AT_ONCE))
+    [ $stopped -gt $before ] || break
+done
+ends="job_transition t join job_attempt a on a.job=t.job and a.attempt=t.attempt where t.to_state='failed' and t.reason like 'spawn-failed: killed before its exec, at stage %'"
+reported=$(ledger "select count(*) from $ends")
+took=$(ledger "select max(a.ended_ms - a.started_ms) from $ends")
+figure "children stopped before their exec: $stopped, reported: $reported, longest $took ms, seized: $seized, a job beside them: at most $slowest ms, late: $beside"
+enough() { [ $stopped -ge "$RUNS" ] || { echo "stopped $stopped"; return 1; }; }
+check "children are stopped between the change of uid and the exec" enough
+check "none of them can be traced" test $seized = 0
+check "other jobs go on at their speed, and status answers" test "$beside $((slowest < 1500))" = "0 1"
+all_reported() { echo "$stopped stopped, $reported reported, $unended not ended, longest $took"; [ "$reported $unended" = "$stopped 0" ] && [ "$took" -ge 5000 ] && [ "$took" -lt 8000 ]; }
+check "each is killed after 5 s and reported with its stage" all_reported
+gone() { ! pgrep -u "$uid" .; }
+check "nothing of them is left" gone
+check "a stop is clean" stop_gateway
+BREAK=dumpable start_gateway || exit 1
+was=$seized
+round 5
+check "control: dumpable before its exec, it is traced" test $seized -gt $was
+stop_gateway
+
+frozen() { # the naive dropper: its parent waits in the kernel, before and after those 5 s
+    local try parent
+    for try in 1 2 3 4 5; do
+        as_account /opt/wall/stopper vforker 1 10 >"$WORK/stopper.json" &
+        sleep 0.2
+        /opt/wall/vforker "$uid" 100000 /bin/true >"$WORK/vforker" &
+        parent=$!
+        for _ in $(seq 100); do [ -s "$WORK/stopper.json" ] && break; sleep 0.1; done
+        local at=$(tail -1 "$WORK/vforker"); sleep 6
+        echo "stopper: $(cat "$WORK/stopper.json"); back $at times, 6 s later $(tail -1 "$WORK/vforker"); state $(sed 's/.*) //; s/ .*//' /proc/$parent/stat)"
+        if [ "$(json 'd["stopped"]' <"$WORK/stopper.json")" = 1 ]; then
+            [ "$at" = "$(tail -1 "$WORK/vforker")" ] && [ "$(sed 's/.*) //; s/ .*//' /proc/$parent/stat)" = D ]
+            local r=$?
+            kill -KILL "$(json 'd["last"]' <"$WORK/stopper.json")" $parent
+            return $r
+        fi
+        kill -KILL $parent
+    done
+    return 1
+}
+check "control: a dropper that vforks is frozen by it" frozen
