@@ -139,6 +139,7 @@ build/wall/%: tests/wall/%.c
 	$(Q)$(CC) -std=c17 -O2 -static -pthread $(WARN) -D_GNU_SOURCE -o $@ $<
 
 build/broken/bin/popped: $(wildcard tests/popped/*.[ch]) build/broken/libcommon.a
+	@mkdir -p $(@D)
 	$(say) LD '$@'
 	$(Q)$(CC) $(BASE) $(CFLAGS_broken) $(LDFLAGS_broken) -DPOPPED_ALONE -o $@ $(filter %.c,$^) build/broken/libcommon.a $(LIBS_ductile-run) -lacl
 
