@@ -69,6 +69,8 @@ LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
 # The attacker in each half (DUCTILE_BREAK=popwarden, popbus), and alone as his own control: in build/broken only.
 POPPED_broken_ductile-run := tests/popped/common.c tests/popped/warden.c
 POPPED_broken_ductile-bus := tests/popped/common.c tests/popped/bus.c
+POPPED_abi2_ductile-run := $(POPPED_broken_ductile-run)
+POPPED_abi2_ductile-bus := $(POPPED_broken_ductile-bus)
 
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 LIBS_unit := -lcmocka -lyaml -ljansson -lacl -lsodium -lsqlite3 -lev
