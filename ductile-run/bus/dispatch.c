@@ -180,6 +180,7 @@ static int complete(struct bus *bus, int64_t job, int64_t attempt, const struct 
 
 static void finish(struct bus *bus, int64_t job, int64_t attempt, struct outcome *o)
 {
+    str_make_utf8(o->reason); // it may name a file, and be cut: what is no text could not be shown as JSON
     int r = ledger_begin(&bus->ledger);
 
     if (r == 0)
