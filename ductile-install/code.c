@@ -47,7 +47,21 @@ static int open_dir(const struct code *c, struct refusal *refusal)
                why);
 }
 
-static int read_manifest(int dir, const char *shown, struct manifest *ret, struct refusal *refusal)
+// Its needs and its entrypoint are taken from these bytes, so they must be the ones that the tree's hash is
+// of: whoever may write there could swap it between the two readings.
+static bool is_in_tree(const struct tree *tree, const char *text, size_t len)
+{
+    uint8_t hash[TREE_HASH_LEN];
+
+    crypto_generichash(hash, sizeof(hash), (const unsigned char *)text, len, NULL, 0);
+    for (size_t i = 0; i < tree->n; i++)
+        if (str_eq(tree->list[i].path, "manifest.yaml"))
+            return memcmp(tree->list[i].hash, hash, sizeof(hash)) == 0;
+    return false;
+}
+
+static int read_manifest(int dir, const char *shown, const struct tree *tree, struct manifest *ret,
+                         struct refusal *refusal)
 {
     OWNED(freep) char *text = NULL;
     size_t len;
@@ -55,6 +69,9 @@ static int read_manifest(int dir, const char *shown, struct manifest *ret, struc
     int r = fd_read_file(dir, "/manifest.yaml", LIMIT_CONFIG_FILE, &text, &len);
 
     snprintf(path, sizeof(path), "%s/manifest.yaml", shown);
+    if (r == 0 && !is_in_tree(tree, text, len))
+        return bad(refusal, shown, "try again when nobody writes to it",
+                   "its manifest.yaml changed while it was read");
     if (r == 0)
         return manifest_parse(path, text, len, ret, refusal);
     return bad(refusal, shown, "write one; share/plugins/_template shows how",
@@ -107,7 +124,7 @@ int code_read(const struct code *c, struct tree *ret_tree, struct manifest *ret_
         r = -ECANCELED;
     }
     if (r == 0)
-        r = read_manifest(fd, dir, &manifest, refusal);
+        r = read_manifest(fd, dir, &tree, &manifest, refusal);
     leave();
     if (r == 0)
         r = check_rules(dir, &tree, &manifest, refusal);

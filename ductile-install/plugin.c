@@ -147,6 +147,27 @@ static int fill(struct lock_plugin *p, const char *name, const struct found_plug
 }
 
 // Where it runs from: in place where root alone can write, a copy of ours for code in a home.
+// What root took over by chown may still be open for writing by who had it before: stores through a mapping
+// would change it unseen, so it must be let go of, or copied.
+static int refuse_held(const struct lock_plugin *p, struct refusal *refusal)
+{
+    char where[LIMIT_PATH];
+    int r = tree_held(p->source, &p->tree, where);
+
+    if (r == 0)
+        return 0;
+    if (r < 0) {
+        log_warn(
+            "whether somebody has %s open for writing cannot be told (%s); `ductile plugin add` copies it",
+            where, errno_name(-r));
+        return 0;
+    }
+    refuse(refusal, REFUSE_PLUGIN_BAD, "the plugin in %s", p->source);
+    refuse_why(refusal, "%s is open for writing, and its lock would not hold against who has it open", where);
+    return refuse_remedy(refusal, "ductile plugin add a copy of it, or end who has it open (fuser -v %s)",
+                         where);
+}
+
 static int place(struct host *h, const struct found_plugin *f, struct lock_plugin *p, struct refusal *refusal)
 {
     char hex[2 * TREE_HASH_LEN + 1], dir[LIMIT_PATH], code[LIMIT_PATH], where[LIMIT_PATH];
@@ -163,7 +184,9 @@ static int place(struct host *h, const struct found_plugin *f, struct lock_plugi
             return refuse_remedy(refusal, "chown -R root: it and chmod -R go-w it; or ductile plugin add %s",
                                  p->source);
         }
-        return p->code ? 0 : -ENOMEM;
+        if (!p->code)
+            return -ENOMEM;
+        return h->config->posture != POSTURE_UNCONFINED && !h->root_path ? refuse_held(p, refusal) : 0;
     }
     str_hex(p->tree.hash, TREE_HASH_LEN, hex);
     char locked[LIMIT_PATH];

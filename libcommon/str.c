@@ -166,6 +166,17 @@ bool str_is_utf8(const char *s, size_t len)
     return true;
 }
 
+void str_make_utf8(char *s)
+{
+    for (size_t left = strlen(s), n; left > 0; s += n, left -= n) {
+        n = utf8_len((const unsigned char *)s, left);
+        if (n > 0)
+            continue;
+        *s = '?';
+        n = 1;
+    }
+}
+
 bool str_is_abspath(const char *s)
 {
     if (s[0] != '/' || strlen(s) >= LIMIT_PATH)

@@ -27,6 +27,9 @@ bool str_is_account(const char *s);
 bool str_is_plugin(const char *s);
 bool str_is_secret(const char *s);
 bool str_is_utf8(const char *s, size_t len);
+// Bytes that are not UTF-8 become '?', in place: a name as a plugin's author may choose it, or a text cut
+// short.
+void str_make_utf8(char *s);
 // An absolute path without "//", ".", ".." or control bytes, shorter than LIMIT_PATH.
 bool str_is_abspath(const char *s);
 // `path` equals `dir` or lies below it. Both absolute and normal.

@@ -374,3 +374,33 @@ bool tree_writable(const char *path, const struct tree *known, char where[static
         snprintf(where, LIMIT_PATH, "%s", path);
     return r < 0 || !id.root_only;
 }
+
+// A read lease is refused while anybody has the file open for writing; a shared mapping keeps it open.
+static int is_held(int dir, const char *name)
+{
+    OWNED(fd_closep) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd < 0)
+        return err_last();
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+        return errno == EAGAIN ? 1 : err_last();
+    return fcntl(fd, F_SETLEASE, F_UNLCK) < 0 ? err_last() : 0;
+}
+
+int tree_held(const char *path, const struct tree *known, char where[static LIMIT_PATH])
+{
+    struct identity id = {.root_only = true};
+    OWNED(fd_closep) int dir = -1;
+
+    crypto_generichash_init(&id.state, NULL, 0, TREE_HASH_LEN);
+    int r = walk_ancestors(&id, path, &dir);
+    snprintf(where, LIMIT_PATH, "%s", path);
+    for (size_t i = 0; r == 0 && i < known->n; i++) {
+        const struct tree_entry *e = &known->list[i];
+        if (e->kind != TREE_FILE && e->kind != TREE_EXEC)
+            continue;
+        snprintf(where, LIMIT_PATH, "%.500s/%.500s", path, e->path);
+        r = is_held(dir, e->path);
+    }
+    return r;
+}

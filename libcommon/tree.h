@@ -58,3 +58,8 @@ MUST int tree_identity(const char *path, const struct tree *known, uint8_t ident
                        bool *ret_root_only);
 // The first entry (or ancestor) that somebody besides root may change, into where[LIMIT_PATH]; false if none.
 bool tree_writable(const char *path, const struct tree *known, char where[static LIMIT_PATH]);
+
+// Has somebody a file of it open for writing, or mapped so? Then it may still change under whoever took it
+// over by chown. 1 with where, 0, or -errno with where: cannot be told (-EINVAL: the file system has no
+// leases). Needs root.
+MUST int tree_held(const char *path, const struct tree *known, char where[static LIMIT_PATH]);

@@ -96,6 +96,7 @@ struct bus {
     unsigned n_runs;
     struct api *api;
     bool stopping, landlocked;
+    int landlock_abi; // as it was before the filter, behind which nobody can ask
     bool stalled, stall_said; // the ledger cannot be written: no work begins
     char boot_id[40];
     int64_t started_ms;

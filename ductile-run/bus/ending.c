@@ -222,6 +222,7 @@ void ending_take(struct bus *bus, struct run *run, const struct outcome *o)
     if (!run->end)
         bus_die("out of memory");
     *run->end = *o;
+    str_make_utf8(run->end->reason); // it may name a file, and be cut: what is no text cannot be shown as JSON
     output_close(bus, &run->out);
     output_close(bus, &run->err);
     if (!bus->stalled && write_run(bus, run))

@@ -116,6 +116,7 @@ static void wall_in(struct bus *bus)
     char dir[LIMIT_PATH];
     const char *path = bus->config->state_path;
 
+    bus->landlock_abi = wall_landlock_abi();
     if (privs_broken(BREAK_NONNP))
         return;
     snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);

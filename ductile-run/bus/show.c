@@ -155,7 +155,7 @@ json_t *show_posture(struct bus *bus)
             "SELECT id, plugin, command, reason, ended_ms FROM job WHERE state='refused' ORDER BY ended_ms DESC LIMIT 5",
             "", 0, NULL),
         "workers", (json_int_t)c->max_workers, "started_ms", (json_int_t)bus->started_ms, "landlock_abi",
-        wall_landlock_abi(), "stopping", bus->stopping, "version", DUCTILE_VERSION, "ledger",
+        bus->landlock_abi, "stopping", bus->stopping, "version", DUCTILE_VERSION, "ledger",
         bus->stalled ? bus->ledger.error : "ok");
 }
 

@@ -532,7 +532,7 @@ static int prepare(struct warden *w, const struct opts *o, struct refusal *refus
         r = build_rulesets(w, refusal);
     if (r == 0)
         r = make_slots(w);
-    if (r == 0 && !(w->plugin_env = spawn_environment(w->config)))
+    if (r == 0 && !(w->plugin_env = spawn_environment(w->config, w->enforce)))
         r = -ENOMEM;
     if (r == 0)
         r = watch(w);

@@ -39,7 +39,43 @@ static bool is_allowed(const char *entry, const struct config *config)
     return false;
 }
 
-char **spawn_environment(const struct config *config)
+// A directory, or a link in a directory, that root alone may write all the way down.
+static bool is_roots(const char *dir)
+{
+    static const struct tree none;
+    char where[LIMIT_PATH], parent[LIMIT_PATH];
+    OWNED(freep) char *real = dir[0] == '/' ? realpath(dir, NULL) : NULL;
+
+    if (!real || tree_writable(real, &none, where))
+        return false;
+    if (str_eq(real, dir))
+        return true;
+    const char *slash = strrchr(dir, '/');
+    snprintf(parent, sizeof(parent), "%.*s", MAX(1, (int)(slash - dir)), dir);
+    return !tree_writable(parent, &none, where);
+}
+
+// PATH without the directories in which somebody could put another interpreter: `#!/usr/bin/env python3`
+// takes the first, and what it takes gets the secret. Never NULL but on no memory.
+static char *roots_path(const char *value)
+{
+    struct strbuf sb = {0};
+    OWNED(freep) char *copy = strdup(value);
+
+    sb_adds(&sb, "PATH=");
+    for (char *save = NULL, *d = copy ? strtok_r(copy, ":", &save) : NULL; d;
+         d = strtok_r(NULL, ":", &save)) {
+        if (is_roots(d))
+            sb_addf(&sb, "%s%s", sb.len > strlen("PATH=") ? ":" : "", d);
+        else if (d[0] != '/' || access(d, F_OK) == 0)
+            log_warn("plugins do not get %s in PATH: others than root may write there", d);
+    }
+    if (sb.len == strlen("PATH="))
+        sb_adds(&sb, "/usr/local/bin:/usr/bin:/bin");
+    return sb_finish(&sb);
+}
+
+char **spawn_environment(const struct config *config, bool enforce)
 {
     size_t count = 0, n = 0;
     bool path = false;
@@ -49,8 +85,13 @@ char **spawn_environment(const struct config *config)
     char **env = calloc(count + 2, sizeof(*env));
     for (size_t i = 0; env && i < count; i++)
         if (is_allowed(environ[i], config)) {
-            path |= str_starts(environ[i], "PATH=");
-            env[n++] = environ[i];
+            const bool is_path = str_starts(environ[i], "PATH=");
+            path |= is_path;
+            env[n] = is_path && enforce && !privs_broken(BREAK_INPLACE)
+                         ? roots_path(environ[i] + strlen("PATH="))
+                         : environ[i];
+            if (!env[n++])
+                return NULL;
         }
     if (env && !path)
         env[n] = (char *)"PATH=/usr/local/bin:/usr/bin:/bin";

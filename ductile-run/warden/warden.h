@@ -169,9 +169,9 @@ uint64_t proc_start_ticks(pid_t pid);
 void spawn_plugin(struct warden *w, struct slot *s);
 // The stage pipe has ended: it runs, or it failed at a stage.
 void spawn_settled(struct warden *w, struct slot *s);
-// The environment that all plugins share: what the allowlist and env_passthrough let through. NULL on no
-// memory.
-char **spawn_environment(const struct config *config);
+// The environment that all plugins share: what the allowlist and env_passthrough let through; enforcing, PATH
+// has only directories of root's. NULL on no memory.
+char **spawn_environment(const struct config *config, bool enforce);
 
 // ---- pump.c -------------------------------------------------------------------------------------
 void pump(struct slot *s);

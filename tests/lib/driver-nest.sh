@@ -29,6 +29,10 @@ start_gateway() {
             chown ductile:ductile "$NEST_CGROUP/unit" "$NEST_CGROUP/unit"/cgroup.{procs,threads,subtree_control}
             echo $BASHPID >"$NEST_CGROUP/unit/cgroup.procs"
         fi
+        for fd in /proc/$BASHPID/fd/*; do # as a service manager starts it: nothing but 0, 1 and 2
+            fd=${fd##*/}
+            [ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+        done
         as_service "$bin/ductile-run" serve "${options[@]}"
         echo $? >"$WORK/gateway.code" # whoever stops it need not be its parent shell
     ) >>"$WORK/gateway.log" 2>&1 &

@@ -172,7 +172,28 @@ static void test_sb_addf__grows(void **s)
     free(text);
 }
 
+static void test_str_make_utf8__bytes_that_are_none(void **s)
+{
+    static const struct {
+        const char *from, *to;
+    } cases[] = {{"", ""},
+                 {"plain", "plain"},
+                 {"\xc3\xa4 \xf0\x9f\x98\x80", "\xc3\xa4 \xf0\x9f\x98\x80"},
+                 {"a\xff\x80z", "a??z"},
+                 {"cut \xc3", "cut ?"},
+                 {"cut \xf0\x9f\x98", "cut ???"},
+                 {"\xc0\xafover", "??over"}};
+    char text[32];
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        snprintf(text, sizeof(text), "%s", cases[i].from);
+        str_make_utf8(text);
+        assert_string_equal(text, cases[i].to);
+    }
+}
+
 RUN(T(str_to_u64__numbers), T(str_to_u64__rubbish), T(str_to_duration__units), T(str_to_size__units),
     T(str_is_instance__names), T(str_is_account__names), T(str_is_plugin__names), T(str_is_secret__names),
-    T(str_is_utf8__bytes), T(str_is_abspath__paths), T(str_path_within__siblings), T(str_distance__typos),
-    T(str_unhex__round_trip), T(sb_add_json__escapes), T(sb_add_word__round_trip), T(sb_addf__grows))
+    T(str_is_utf8__bytes), T(str_make_utf8__bytes_that_are_none), T(str_is_abspath__paths),
+    T(str_path_within__siblings), T(str_distance__typos), T(str_unhex__round_trip), T(sb_add_json__escapes),
+    T(sb_add_word__round_trip), T(sb_addf__grows))

@@ -26,9 +26,11 @@ round() { # round N: N victims are stopped while the others run; adds to the tot
     done
     wait $stopper
     stopped=$((stopped + $(json 'd["stopped"]' <"$WORK/stopper.json"))) seized=$((seized + $(json 'd["seized"]' <"$WORK/stopper.json")))
-    began=$(date +%s%N)
-    for _ in 1 2 3; do job_state=$(run_job unruly poll '{}' | json 'd["state"]'); [ "$job_state" = succeeded ] || beside=$((beside + 1)); done
-    slow=$((($(date +%s%N) - began) / 3000000)); [ $slow -le $slowest ] || slowest=$slow
+    for _ in 1 2 3; do
+        began=$(date +%s%N)
+        [ "$(run_job unruly poll '{}' | json 'd["state"]')" = succeeded ] || beside=$((beside + 1))
+        slow=$((($(date +%s%N) - began) / 1000000)); [ $slow -le $slowest ] || slowest=$slow
+    done
     ductile status >/dev/null || beside=$((beside + 1))
     for j in "${jobs[@]}"; do await "$j" 20 || unended=$((unended + 1)); done
 }
@@ -45,7 +47,7 @@ figure "children stopped before their exec: $stopped, reported: $reported, longe
 enough() { [ $stopped -ge "$RUNS" ] || { echo "stopped $stopped"; return 1; }; }
 check "children are stopped between the change of uid and the exec" enough
 check "none of them can be traced" test $seized = 0
-check "other jobs go on at their speed, and status answers" test "$beside $((slowest < 1500))" = "0 1"
+check "other jobs go on at their speed, and status answers" test "$beside $((slowest < 4000))" = "0 1" # frozen it would be 5 s
 all_reported() { echo "$stopped stopped, $reported reported, $unended not ended, longest $took"; [ "$reported $unended" = "$stopped 0" ] && [ "$took" -ge 5000 ] && [ "$took" -lt 8000 ]; }
 check "each is killed after 5 s and reported with its stage" all_reported
 gone() { ! pgrep -u "$uid" .; }
