@@ -261,13 +261,6 @@ static bool is_uses(const char *s)
     return str_is_plugin(plugin) && (!dot || str_is_plugin(dot + 1));
 }
 
-static bool is_egress(const char *s)
-{
-    struct egress_net net;
-
-    return egress_parse(s, &net) == 0;
-}
-
 // What a text of this kind must be, or NULL where s is one.
 static const char *check_text(enum check check, const char *s)
 {
@@ -287,9 +280,10 @@ static const char *check_text(enum check check, const char *s)
                                 : NULL;
     case CHECK_RECIPIENT: return str_starts(s, "age1") && strlen(s) == 62 ? NULL : "an age1... recipient";
     case CHECK_EGRESS:
-        return is_egress(s) ? NULL
-                            : "a network without host bits, such as 192.0.2.0/24, 192.0.2.7:443 or "
-                              "[2001:db8::/32]:443";
+        return egress_parse(s, &(struct egress_net){0}) == 0
+                   ? NULL
+                   : "a network without host bits, such as 192.0.2.0/24, 192.0.2.7:443 or "
+                     "[2001:db8::/32]:443";
     }
     return NULL;
 }

@@ -20,8 +20,8 @@ RULES=/etc/ductile/egress.nft
 HOST=$([ "${DRIVER:-nest}" = host ] && echo yes)
 unit() { sed -n "s,^$1=-*,,p" /etc/systemd/system/ductile-egress.service; }
 # A nest has no service manager: what the unit would run.
-load() { if [ -n "$HOST" ]; then systemctl restart ductile-egress; else $(unit ExecStart); fi; }
-unload() { if [ -n "$HOST" ]; then nft delete table inet ductile; else $(unit ExecStop); fi; }
+load() { if [ -n "$HOST" ]; then systemctl restart ductile-egress; else eval "$(unit ExecStart)"; fi; }
+unload() { if [ -n "$HOST" ]; then nft delete table inet ductile; else eval "$(unit ExecStop)"; fi; }
 loaded() { nft list table inet ductile; }
 if [ -n "$HOST" ]; then
     check "apply loaded the rules" loaded
