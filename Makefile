@@ -223,8 +223,26 @@ stage-abi2: stage $(PROGRAMS:%=build/abi2/bin/%)
 
 UNIT_BINARIES := $(foreach f,rel san,$(UNIT_SRC:tests/unit/%.c=build/$(f)/unit/%))
 
+# The wire, fuzzed (tests/fuzz): `// links: FILE...` in a target names the product's own files that it runs.
+FUZZ_TARGETS := wire warden bus
+define fuzz
+build/san/fuzz/$(1): build/san/tests/fuzz/$(1).o build/san/tests/fuzz/driver.o $$(patsubst %.c,build/san/%.o,$(shell sed -n '1,9s,^// links: ,,p' tests/fuzz/$(1).c)) build/san/libcommon.a
+	$(say) LD '$$@'
+	@mkdir -p $$(@D)
+	$(Q)$(CC_san) $(LDFLAGS_san) $(LDFLAGS) -o $$@ $$^ $(LIBS_ductile-bus)
+
+# By libFuzzer, for S seconds: make fuzz-$(1) S=600. It sees nothing of the bus, which runs in a process per input.
+.PHONY: fuzz-$(1)
+fuzz-$(1): build/san/fuzz/$(1)
+	$(Q)mkdir -p build/fuzz/$(1) && build/san/fuzz/$(1) -w build/fuzz/$(1)
+	$(Q)$(CLANG) $(BASE) $(CFLAGS_san) -fsanitize=fuzzer -o build/fuzz/fuzz-$(1) tests/fuzz/$(1).c $(shell sed -n '1,9s,^// links: ,,p' tests/fuzz/$(1).c) $(filter-out libcommon/vault%,$(LIB_SRC)) $(LIBS_ductile-bus) -lacl
+	$(Q)ASAN_OPTIONS=detect_leaks=0 build/fuzz/fuzz-$(1) -max_len=256 -max_total_time=$(or $(S),60) build/fuzz/$(1)
+
+endef
+$(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz,$(t))))
+
 .PHONY: check check-long test-programs
-test-programs: stage stage-san stage-abi2 $(UNIT_BINARIES)
+test-programs: stage stage-san stage-abi2 $(UNIT_BINARIES) $(FUZZ_TARGETS:%=build/san/fuzz/%)
 check: deps
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
 	$(Q)tests/run $(SUITES)

@@ -175,7 +175,8 @@ void dispatch_mask(struct bus *bus, const struct proto_mask *m, int mask_fd)
     size_t len;
     uint64_t size;
 
-    int r = !run ? -ENOENT : fd_check_sealed(fd, &size);
+    // Once it runs it is read, and what was read is not looked at again.
+    int r = !run || run->started ? -ENOENT : fd_check_sealed(fd, &size);
     if (r == 0)
         r = fd_read_all(fd, LIMIT_MASK, &data, &len);
     if (r == 0) {
@@ -190,7 +191,7 @@ void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd
 {
     struct run *run = find_run(bus, m->job);
 
-    if (!run)
+    if (!run || run->started || m->attempt != run->attempt || m->mode >= MODE_COUNT_)
         bus_die("the warden started job %llu, which nobody asked for", (unsigned long long)m->job);
     watch_output(bus, &run->out, out_fd);
     watch_output(bus, &run->err, err_fd);
@@ -205,6 +206,8 @@ void dispatch_refused(struct bus *bus, const struct proto_refused *m)
 
     if (!run)
         return; // it was ended meanwhile
+    if (run->started || m->attempt != run->attempt || reason >= REASON_COUNT_)
+        bus_die("the warden refused job %llu, which runs", (unsigned long long)m->job);
     if (reason == REASON_STOPPING || reason == REASON_BUSY)
         o.state = "queued";
     else if (reason == REASON_CANCELLED)
@@ -280,7 +283,7 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m)
     struct run *run = find_run(bus, m->job);
     struct outcome o = {0};
 
-    if (!run)
+    if (!run || m->attempt != run->attempt || m->reason >= REASON_COUNT_)
         bus_die("the warden ended job %llu, which nobody asked for", (unsigned long long)m->job);
     // Its whole tree is gone: what it wrote is in the pipes, and nobody can add to it.
     if (run->out.fd >= 0)
@@ -314,6 +317,10 @@ void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd)
     size_t len;
     char why[160];
     int64_t seq = 0;
+    uint64_t size;
+
+    if (m->kind >= AUDIT_COUNT_ || fd_check_sealed(detail_fd, &size) < 0) // an open pipe would hold us
+        bus_die("the warden told no fact about job %llu", (unsigned long long)m->job);
     int r = fd_read_all(detail_fd, LIMIT_DETAIL, &text, &len);
     OWNED(json_decrefp) json_t *detail = r == 0 ? json_parse(text, len, 8, why) : NULL;
 

@@ -226,6 +226,8 @@ static void on_drained(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void begin_stop(struct bus *bus)
 {
+    if (bus->stopping)
+        bus_die("the warden stops what is stopping");
     bus->stopping = true;
     ev_timer_stop(bus->loop, &bus->due_timer);
     ev_timer_init(&bus->drain_timer, on_drained, (double)bus->config->drain / 1000.0, 0.0);
