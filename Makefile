@@ -114,6 +114,7 @@ help:
 	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
 	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
+	@echo 'make bench-mask   what masking secrets in an answer costs'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 
 bin/%: build/rel/bin/%
@@ -226,6 +227,14 @@ build/bench/spawn: build/rel/tests/bench/spawn.o build/rel/ductile-run/warden/la
 bench-spawn: deps build/bench/noop build/bench/spawn
 	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
 	$(Q)tests/lib/nest python3 /mnt/src/tests/bench/spawn.py
+
+build/bench/mask: build/rel/tests/bench/mask.o build/rel/libcommon.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_rel) $(LDFLAGS) -o $@ $^ -ljansson -lsodium -lyaml
+
+.PHONY: bench-mask
+bench-mask: deps build/bench/mask
+	$(Q)build/bench/mask
 
 # ---- lint -----------------------------------------------------------------------
 
