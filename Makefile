@@ -126,6 +126,7 @@ help:
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
 	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
 	@echo 'make attacks    aims the attack catalogue at us and at others; writes share/doc/attacks.md  (root)'
+	@echo 'make bench-mask   what masking secrets in an answer costs'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 
 bin/%: build/rel/bin/%
@@ -276,6 +277,14 @@ attacks: deps
 	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
 	$(Q)tests/lib/nest bash /mnt/src/tests/wall/aim.sh
+
+build/bench/mask: build/rel/tests/bench/mask.o build/rel/libcommon.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_rel) $(LDFLAGS) -o $@ $^ -ljansson -lsodium -lyaml
+
+.PHONY: bench-mask
+bench-mask: deps build/bench/mask
+	$(Q)build/bench/mask
 
 # ---- lint -----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// Rabin-Karp with one table for all needles of a window length; a hit is confirmed by BLAKE2b under the set's
+// Rabin-Karp with one table for all needles; a hit is confirmed by BLAKE2b under the set's
 // key.
 #include "mask.h"
 #include "str.h"
@@ -183,6 +183,7 @@ struct hit {
 struct hits {
     struct hit *list;
     size_t n, cap;
+    size_t budget; // bytes that may still be hashed to confirm
 };
 
 static int add_hit(struct hits *hits, size_t at, size_t len)
@@ -199,79 +200,145 @@ static int add_hit(struct hits *hits, size_t at, size_t len)
     return 0;
 }
 
-// The needles of one window length, by the top bits of their rolling hash. Eight slots a needle: a miss is
-// one load.
+// All needles by the top bits of their rolling hash. They hardly feel a window's last byte, which costs a few
+// comparisons and saves a multiplication at each byte. The filter is what a miss looks at: it stays in the
+// nearest cache.
 struct table {
+    uint8_t *filter;
     uint32_t *slots; // index + 1, 0: empty
-    unsigned shift;
+    unsigned filter_shift, shift;
     size_t mask;
 };
 
-static size_t slot_of(const struct table *t, uint64_t roll)
-{
-    return (size_t)(roll * UINT64_C(0x9e3779b97f4a7c15) >> t->shift);
-}
-
-static int make_table(const struct mask_set *set, uint32_t window, struct table *ret)
+static int make_table(const struct mask_set *set, struct table *ret)
 {
     unsigned bits = 6;
 
     while (((size_t)1 << bits) < 8 * set->n)
         bits++;
-    *ret = (struct table){calloc((size_t)1 << bits, sizeof(uint32_t)), 64 - bits, ((size_t)1 << bits) - 1};
-    if (!ret->slots)
+    const unsigned filter_bits = MIN(MAX(bits + 3, 12u), 16u);
+    *ret = (struct table){calloc((size_t)1 << filter_bits, 1), calloc((size_t)1 << bits, sizeof(uint32_t)),
+                          64 - filter_bits, 64 - bits, ((size_t)1 << bits) - 1};
+    if (!ret->filter || !ret->slots)
         return -ENOMEM;
     for (size_t i = 0; i < set->n; i++) {
-        if (set->list[i].window != window)
-            continue;
-        size_t slot = slot_of(ret, set->list[i].roll);
+        size_t slot = (size_t)(set->list[i].roll >> ret->shift);
         while (ret->slots[slot])
             slot = (slot + 1) & ret->mask;
         ret->slots[slot] = (uint32_t)i + 1;
+        ret->filter[set->list[i].roll >> ret->filter_shift] = 1;
     }
     return 0;
 }
 
-static int confirm(const struct mask_set *set, const struct table *t, uint64_t roll, const char *text,
-                   size_t at, size_t len, struct hits *hits)
+// Whoever knows a long secret can write its first bytes a million times, and each would be hashed to its end:
+// when that has cost several times the text, what begins like a secret is taken for one.
+static bool is_needle(const struct mask_set *set, const struct mask_needle *needle, const char *at,
+                      struct hits *hits)
 {
     uint8_t mac[16];
 
-    for (size_t slot = slot_of(t, roll); t->slots[slot]; slot = (slot + 1) & t->mask) {
+    if (hits->budget < needle->len)
+        return true;
+    hits->budget -= needle->len;
+    mac_of(set, (const uint8_t *)at, needle->len, mac);
+    return memcmp(mac, needle->mac, sizeof(mac)) == 0;
+}
+
+static int confirm(const struct mask_set *set, const struct table *t, uint64_t roll, uint32_t window,
+                   const char *text, size_t at, size_t len, struct hits *hits)
+{
+    int r = 0;
+
+    for (size_t slot = (size_t)(roll >> t->shift); r == 0 && t->slots[slot]; slot = (slot + 1) & t->mask) {
         const struct mask_needle *needle = &set->list[t->slots[slot] - 1];
-        if (needle->roll != roll || needle->len > len - at)
-            continue;
-        mac_of(set, (const uint8_t *)text + at, needle->len, mac);
-        if (memcmp(mac, needle->mac, sizeof(mac)) == 0) {
-            int r = add_hit(hits, at, needle->len);
-            if (r < 0)
-                return r;
+        if (needle->roll == roll && needle->window == window && at < len && needle->len <= len - at &&
+            is_needle(set, needle, text + at, hits))
+            r = add_hit(hits, at, needle->len);
+    }
+    return r;
+}
+
+struct width {
+    uint32_t window;
+    uint64_t power; // base^window
+};
+
+// What looking needs, made once for all strings of an answer: it may have a million of them.
+struct seeker {
+    const struct mask_set *set;
+    struct table table;
+    struct width widths[MASK_WINDOW + 1];
+    unsigned n_widths;
+};
+
+static void seek_end(struct seeker *k)
+{
+    free(k->table.filter);
+    free(k->table.slots);
+}
+
+static int seek_begin(const struct mask_set *set, struct seeker *k)
+{
+    uint32_t present = 0;
+    uint64_t power = 1;
+
+    *k = (struct seeker){.set = set};
+    for (size_t i = 0; i < set->n; i++)
+        present |= 1u << set->list[i].window;
+    for (uint32_t window = 0; window <= MASK_WINDOW; window++, power *= set->base)
+        if (present & (1u << window))
+            k->widths[k->n_widths++] = (struct width){window, power};
+    int r = set->n > 0 ? make_table(set, &k->table) : 0;
+    if (r < 0)
+        seek_end(k);
+    return r;
+}
+
+// One pass for all window lengths: the hash of any window is the difference of two hashes from the text's
+// beginning, so that no length has a chain of multiplications of its own. n is a constant for the compiler:
+// the loop over the lengths is unrolled.
+__attribute__((always_inline)) static inline int seek_n(const struct seeker *k, const unsigned n,
+                                                        const char *text, size_t len, struct hits *hits)
+{
+    const struct table t = k->table;
+    const uint64_t base = k->set->base;
+    uint64_t from_start[32] = {0}; // of the last texts; more than MASK_WINDOW, a power of two
+    uint64_t hash = 0;
+
+    for (size_t end = 1; end <= len; end++) {
+        hash = hash * base + (uint8_t)text[end - 1];
+        from_start[end % 32] = hash;
+#pragma GCC unroll 9
+        for (unsigned i = 0; i < n; i++) {
+            // Before its first window is full this is some other number, and confirm looks at the place.
+            const size_t at = end - k->widths[i].window;
+            const uint64_t roll = hash - from_start[at % 32] * k->widths[i].power;
+            if (__builtin_expect(t.filter[roll >> t.filter_shift], 0)) {
+                int r = confirm(k->set, &t, roll, k->widths[i].window, text, at, len, hits);
+                if (r < 0)
+                    return r;
+            }
         }
     }
     return 0;
 }
 
-static int look(const struct mask_set *set, uint32_t window, const char *text, size_t len, struct hits *hits)
+static int seek(const struct seeker *k, const char *text, size_t len, struct hits *hits)
 {
-    struct table t;
-    uint64_t roll = 0, leaving = 1; // base^(window-1)
-    int r = len < window ? 1 : make_table(set, window, &t);
-
-    if (r != 0)
-        return r < 0 ? r : 0;
-    for (uint32_t i = 0; i < window; i++) {
-        roll = roll * set->base + (uint8_t)text[i];
-        leaving = i ? leaving * set->base : 1;
+    if (k->n_widths == 0 || len < k->widths[0].window)
+        return 0;
+    switch (k->n_widths) {
+    case 1: return seek_n(k, 1, text, len, hits);
+    case 2: return seek_n(k, 2, text, len, hits);
+    case 3: return seek_n(k, 3, text, len, hits);
+    case 4: return seek_n(k, 4, text, len, hits);
+    case 5: return seek_n(k, 5, text, len, hits);
+    case 6: return seek_n(k, 6, text, len, hits);
+    case 7: return seek_n(k, 7, text, len, hits);
+    case 8: return seek_n(k, 8, text, len, hits);
+    default: return seek_n(k, MASK_WINDOW - MASK_MIN + 1, text, len, hits);
     }
-    for (size_t at = 0; r == 0; at++) {
-        if (t.slots[slot_of(&t, roll)])
-            r = confirm(set, &t, roll, text, at, len, hits);
-        if (at + window == len)
-            break;
-        roll = (roll - leaving * (uint8_t)text[at]) * set->base + (uint8_t)text[at + window];
-    }
-    free(t.slots);
-    return r;
 }
 
 static int by_place(const void *a, const void *b)
@@ -283,30 +350,17 @@ static int by_place(const void *a, const void *b)
     return x->len > y->len ? -1 : x->len < y->len;
 }
 
-static int look_for_all(const struct mask_set *set, const char *text, size_t len, struct hits *hits)
+static long mask_one(const struct seeker *k, const char *text, size_t len, char **ret, size_t *ret_len)
 {
-    uint32_t widths = 0;
-    int r = 0;
-
-    for (size_t i = 0; i < set->n; i++)
-        widths |= 1u << set->list[i].window;
-    for (uint32_t window = MASK_MIN; r == 0 && window <= MASK_WINDOW; window++)
-        if (widths & (1u << window))
-            r = look(set, window, text, len, hits);
-    if (r == 0 && hits->n > 1)
-        qsort(hits->list, hits->n, sizeof(*hits->list), by_place);
-    return r;
-}
-
-long mask_text(const struct mask_set *set, const char *text, size_t len, char **ret, size_t *ret_len)
-{
-    struct hits hits = {0};
+    struct hits hits = {.budget = 4 * len + (1 << 20)};
     struct strbuf sb = {0};
     size_t done = 0;
     long count = 0;
-    int r = set->n > 0 ? look_for_all(set, text, len, &hits) : 0;
+    int r = seek(k, text, len, &hits);
 
     *ret = NULL;
+    if (r == 0 && hits.n > 1)
+        qsort(hits.list, hits.n, sizeof(*hits.list), by_place);
     for (size_t i = 0; r == 0 && i < hits.n; i++) {
         const size_t at = hits.list[i].at, end = at + hits.list[i].len;
         if (end <= done)
@@ -327,11 +381,26 @@ long mask_text(const struct mask_set *set, const char *text, size_t len, char **
     return *ret ? count : -ENOMEM;
 }
 
-static long mask_string(const struct mask_set *set, const char *text, size_t len, json_t **ret)
+long mask_text(const struct mask_set *set, const char *text, size_t len, char **ret, size_t *ret_len)
+{
+    struct seeker k;
+    long n = seek_begin(set, &k);
+
+    *ret = NULL;
+    if (n < 0)
+        return n;
+    n = mask_one(&k, text, len, ret, ret_len);
+    seek_end(&k);
+    return n;
+}
+
+static long mask_value(const struct seeker *k, json_t **json);
+
+static long mask_string(const struct seeker *k, const char *text, size_t len, json_t **ret)
 {
     OWNED(freep) char *masked = NULL;
     size_t masked_len;
-    long n = mask_text(set, text, len, &masked, &masked_len);
+    long n = mask_one(k, text, len, &masked, &masked_len);
 
     if (n > 0) {
         *ret = json_stringn(masked, masked_len);
@@ -342,7 +411,7 @@ static long mask_string(const struct mask_set *set, const char *text, size_t len
     return n > 0 && !*ret ? -ENOMEM : n;
 }
 
-static long mask_object(const struct mask_set *set, json_t **json)
+static long mask_object(const struct seeker *k, json_t **json)
 {
     json_t *out = json_object(), *value;
     const char *key;
@@ -351,9 +420,9 @@ static long mask_object(const struct mask_set *set, json_t **json)
     json_object_foreach(*json, key, value)
     {
         json_t *new_key = NULL, *copy = json_incref(value);
-        n = n < 0 ? n : mask_string(set, key, strlen(key), &new_key);
+        n = n < 0 ? n : mask_string(k, key, strlen(key), &new_key);
         count += MAX(n, 0L);
-        n = n < 0 ? n : mask_json(set, &copy);
+        n = n < 0 ? n : mask_value(k, &copy);
         count += MAX(n, 0L);
         if (n >= 0 && json_object_set(out, new_key ? json_string_value(new_key) : key, copy) < 0)
             n = -ENOMEM;
@@ -369,13 +438,13 @@ static long mask_object(const struct mask_set *set, json_t **json)
     return count;
 }
 
-static long mask_array(const struct mask_set *set, json_t *array)
+static long mask_array(const struct seeker *k, json_t *array)
 {
     long count = 0;
 
     for (size_t i = 0; i < json_array_size(array); i++) {
         json_t *copy = json_incref(json_array_get(array, i));
-        long n = mask_json(set, &copy);
+        long n = mask_value(k, &copy);
         if (n >= 0 && json_array_set(array, i, copy) < 0)
             n = -ENOMEM;
         json_decref(copy);
@@ -386,21 +455,19 @@ static long mask_array(const struct mask_set *set, json_t *array)
     return count;
 }
 
-long mask_json(const struct mask_set *set, json_t **json)
+static long mask_value(const struct seeker *k, json_t **json)
 {
     json_t *masked = NULL;
     char digits[32];
     long n = 0;
 
     switch (json_typeof(*json)) {
-    case JSON_OBJECT: return mask_object(set, json);
-    case JSON_ARRAY: return mask_array(set, *json);
-    case JSON_STRING:
-        n = mask_string(set, json_string_value(*json), json_string_length(*json), &masked);
-        break;
+    case JSON_OBJECT: return mask_object(k, json);
+    case JSON_ARRAY: return mask_array(k, *json);
+    case JSON_STRING: n = mask_string(k, json_string_value(*json), json_string_length(*json), &masked); break;
     case JSON_INTEGER:
         snprintf(digits, sizeof(digits), "%lld", (long long)json_integer_value(*json));
-        n = mask_string(set, digits, strlen(digits), &masked);
+        n = mask_string(k, digits, strlen(digits), &masked);
         break;
     case JSON_REAL:
     case JSON_TRUE:
@@ -411,5 +478,17 @@ long mask_json(const struct mask_set *set, json_t **json)
         json_decref(*json);
         *json = masked;
     }
+    return n;
+}
+
+long mask_json(const struct mask_set *set, json_t **json)
+{
+    struct seeker k;
+    long n = set->n > 0 ? seek_begin(set, &k) : 1;
+
+    if (n != 0)
+        return MIN(n, 0L);
+    n = mask_value(&k, json);
+    seek_end(&k);
     return n;
 }

@@ -136,10 +136,63 @@ static void test_mask_begin__fresh_every_time(void **s)
     mask_free(&b);
 }
 
+// The first bytes of a long secret, more often than can be confirmed: what follows is still found.
+static void test_mask_text__more_candidates_than_budget(void **s)
+{
+    enum { LEN = 8000, TIMES = 100000 };
+    struct mask_set set;
+    char *secret = calloc(1, LEN + 1), *text = calloc(1, TIMES * MASK_WINDOW + 2 * LEN + 1), *out = NULL;
+    size_t len = 0, out_len = 0;
+    (void)s;
+    for (size_t i = 0; i < LEN; i++)
+        secret[i] = (char)('a' + i * i % 23);
+    for (int i = 0; i < TIMES; i++, len += MASK_WINDOW)
+        memcpy(text + len, secret, MASK_WINDOW);
+    memcpy(text + len, secret, LEN);
+    len += LEN;
+    text[len++] = '.';
+    set_of(&set, secret);
+    assert_true(mask_text(&set, text, len, &out, &out_len) > 0);
+    assert_non_null(out);
+    assert_null(strstr(out, secret + LEN / 2)); // neither it nor its second half
+    assert_int_equal(out[out_len - 1], '.');
+    free(out);
+    free(text);
+    free(secret);
+    mask_free(&set);
+}
+
+// Needles of every window length at once: each is found, and none where its last byte is another.
+static void test_mask_text__every_window(void **s)
+{
+    struct mask_set set;
+    char value[32], text[64], *out;
+    size_t len;
+    (void)s;
+    mask_begin(&set);
+    for (int n = MASK_MIN; n <= MASK_WINDOW + 4; n++) {
+        snprintf(value, sizeof(value), "%c%.*s%c", 'A' + n, n - 2, "234567890123456789", 'a' + n);
+        assert_int_equal(mask_add(&set, (const uint8_t *)value, (size_t)n), 0);
+    }
+    for (int n = MASK_MIN; n <= MASK_WINDOW + 4; n++) {
+        snprintf(text, sizeof(text), "<%c%.*s%c>", 'A' + n, n - 2, "234567890123456789", 'a' + n);
+        assert_int_equal(mask_text(&set, text, strlen(text), &out, &len), 1);
+        assert_string_equal(out, "<[masked]>");
+        free(out);
+        text[n] = '!';
+        assert_int_equal(mask_text(&set, text, strlen(text), &out, &len), 0);
+        assert_null(out);
+    }
+    mask_free(&set);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(mask_text__encodings), T(mask_text__edges), T(mask_json__everything),
-                                       T(mask_save__load), T(mask_begin__fresh_every_time)};
+    const struct CMUnitTest tests[] = {
+        T(mask_text__encodings),        T(mask_text__edges),
+        T(mask_text__every_window),     T(mask_text__more_candidates_than_budget),
+        T(mask_json__everything),       T(mask_save__load),
+        T(mask_begin__fresh_every_time)};
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, setup, teardown);
 }
