@@ -73,7 +73,8 @@ struct run {
     unsigned attempt;
     char plugin[LIMIT_NAME], command[LIMIT_NAME];
     struct output out, err;
-    struct proto_started started; // the warden's words, until they are written
+    bool started;
+    struct proto_started begun; // the warden's words, until they are written
     struct proto_exited exited;
     bool start_due, exit_due; // not written yet
     struct outcome *end;      // NULL while it runs
@@ -96,7 +97,7 @@ struct bus {
     unsigned n_runs;
     struct api *api;
     bool stopping, landlocked;
-    int landlock_abi; // as it was before the filter, behind which nobody can ask
+    int landlock_abi;         // as it was before the filter, behind which nobody can ask
     bool stalled, stall_said; // the ledger cannot be written: no work begins
     char boot_id[40];
     int64_t started_ms;

@@ -193,6 +193,7 @@ void dispatch_started(struct bus *bus, const struct proto_started *m, int out_fd
 
     if (!run || run->started || m->attempt != run->attempt || m->mode >= MODE_COUNT_)
         bus_die("the warden started job %llu, which nobody asked for", (unsigned long long)m->job);
+    run->started = true;
     watch_output(bus, &run->out, out_fd);
     watch_output(bus, &run->err, err_fd);
     ending_started(bus, run, m);

@@ -40,7 +40,7 @@ static void drop_run(struct bus *bus, struct run *run)
 
 static int record_start(struct bus *bus, const struct run *run)
 {
-    const struct proto_started *m = &run->started;
+    const struct proto_started *m = &run->begun;
     char layers[256], caps[64], lock[2 * TREE_HASH_LEN + 1];
     const struct privs_record *p = &m->record;
 
@@ -210,7 +210,7 @@ static bool write_run(struct bus *bus, struct run *run)
 
 void ending_started(struct bus *bus, struct run *run, const struct proto_started *m)
 {
-    run->started = *m;
+    run->begun = *m;
     run->start_due = true;
     if (!bus->stalled)
         (void)write_run(bus, run);
@@ -222,7 +222,8 @@ void ending_take(struct bus *bus, struct run *run, const struct outcome *o)
     if (!run->end)
         bus_die("out of memory");
     *run->end = *o;
-    str_make_utf8(run->end->reason); // it may name a file, and be cut: what is no text cannot be shown as JSON
+    str_make_utf8(
+        run->end->reason); // it may name a file, and be cut: what is no text cannot be shown as JSON
     output_close(bus, &run->out);
     output_close(bus, &run->err);
     if (!bus->stalled && write_run(bus, run))

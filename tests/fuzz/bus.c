@@ -1,5 +1,5 @@
 // links: ductile-run/bus/queue.c ductile-run/bus/plugins.c ductile-run/bus/request.c
-// links: ductile-run/bus/response.c ductile-run/bus/route.c
+// links: ductile-run/bus/response.c ductile-run/bus/route.c ductile-run/bus/ending.c
 
 // What the warden says, through the bus's own loop end (main.c) and dispatch.c, with a ledger. An input runs
 // in a process of its own, because the bus answers what is out of order by ending itself: the model says when

@@ -52,6 +52,14 @@ void lockset_drop(struct lockset *set)
         set->users--;
 }
 
+// Nothing of a job is left behind here.
+bool lost_holds(struct warden *of, const struct account_config *account)
+{
+    (void)of;
+    (void)account;
+    return false;
+}
+
 void attest_begin(struct warden *of, struct slot *s)
 {
     struct stat st;
