@@ -124,6 +124,7 @@ help:
 	@echo 'make demo       one journey, on this host, in namespaces: nothing is left behind'
 	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
+	@echo 'make fuzz-wire   the wire by libFuzzer, S=60 seconds; fuzz-warden: what the bus says'
 	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
 	@echo 'make attacks    aims the attack catalogue at us and at others; writes share/doc/attacks.md  (root)'
 	@echo 'make bench-mask   what masking secrets in an answer costs'

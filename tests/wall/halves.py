@@ -28,6 +28,8 @@ def table(half):
         cells = [c.strip() for c in line.strip().strip("|").split("|")]
         if inside and len(cells) == 4 and "`" in cells[1]:
             for row in re.findall(r"`([^`]+)`", cells[1]):
+                if row.startswith(("ia32-", "x32-")) and os.uname().machine != "x86_64":
+                    continue
                 rows[row] = (cells[2] == "yes", cells[3])
     return rows
 
