@@ -54,7 +54,7 @@ take() { mv "$1/popped.rows" "$WORK/$2"; }
 BREAK=popbus start_gateway || exit 1
 before=$(descriptors)
 aim $LEDGER
-check "the bus, taken over, tries everything" until_said $LEDGER done
+check "the bus, taken over, tries everything" until_said $LEDGER "done"
 cp $LEDGER/popped.rows "$WORK/bus"
 check "the bus: it got what PRIVSEP.md says, row by row, and nothing else" rows table bus "$WORK/bus"
 no_leak() { local now; now=$(descriptors); echo "$before, then $now"; [ "$now" = "$before" ]; }
@@ -96,7 +96,7 @@ without() {
     local name=$1 layers=$2 half=$3 dir=$4
     shift 4
     printf nothing >$LEDGER/popped.wire
-    BREAK=$layers start_gateway >/dev/null && aim "$dir" && until_said "$dir" done
+    BREAK=$layers start_gateway >/dev/null && aim "$dir" && until_said "$dir" "done"
     take "$dir" "$half.$name"
     stop_gateway >/dev/null 2>&1
     rows opened "$half" "$WORK/$half.$name" "$@"
@@ -110,7 +110,7 @@ rm -f $LEDGER/popped.wire
 warden() { # warden NAME [BREAK]
     BREAK=popwarden${2:-} start_gateway || return 1
     aim $RUN
-    until_said $RUN done && take $RUN "$1"
+    until_said $RUN "done" && take $RUN "$1"
     stop_gateway >/dev/null 2>&1
 }
 check "the warden, taken over, tries everything" warden warden
