@@ -1,6 +1,7 @@
 #!/bin/bash
 # A process of the same account stops the child between its change of uid and its exec: the warden does not wait for it,
 # other jobs go on, the child is killed after 5 s and reported. A vforking dropper is frozen by the same for good.
+# not: wall-san (its children take too long for the attacker's luck)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 RUNS=${SIGSTOP_RUNS:-25}

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A home on a file system that has stopped answering: what needs it is refused within the time limit, all else goes on.
 # `ignore`: whoever waits for it can be killed; `keep`: not even that, until its server is gone.
+# not: wall-san (it waits, mostly)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 4 || exit 1

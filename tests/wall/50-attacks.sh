@@ -1,6 +1,7 @@
 #!/bin/bash
 # The attack catalogue (attacks.def) in the hybrid posture: each from every account it names, and from a world in which it
 # must succeed.
+# not: wall-san (its worlds are of build/broken; 51 has the rows)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 . "$SRC/tests/lib/attacks.sh"
