@@ -399,7 +399,7 @@ static long mask_value(const struct seeker *k, json_t **json);
 static long mask_string(const struct seeker *k, const char *text, size_t len, json_t **ret)
 {
     OWNED(freep) char *masked = NULL;
-    size_t masked_len;
+    size_t masked_len = 0;
     long n = mask_one(k, text, len, &masked, &masked_len);
 
     if (n > 0) {

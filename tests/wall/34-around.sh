@@ -126,7 +126,7 @@ for n in $(seq 500); do # until the race was met, and then some
     if ductile plugin lock finder >/dev/null 2>&1; then locked=$((locked + 1)); else refused=$((refused + 1)); fi
     block=$(sed -n '/^plugin finder/,/^end/p' /etc/ductile/plugins.lock)
     needs=$(grep -c '^requires treasure' <<<"$block") hash=$(sed -n 's/^manifest //p' <<<"$block")
-    case $hash in $with) [ $needs = 1 ] || wrong=$((wrong + 1)) ;; $without) [ $needs = 0 ] || wrong=$((wrong + 1)) ;; *) wrong=$((wrong + 1)) ;; esac
+    case $hash in "$with") [ $needs = 1 ] || wrong=$((wrong + 1)) ;; "$without") [ $needs = 0 ] || wrong=$((wrong + 1)) ;; *) wrong=$((wrong + 1)) ;; esac
 done
 kill -KILL "$(cat "$WORK/flipper")"
 figure "locks while the manifest flips: $locked locked, $refused refused, $wrong with needs that are not its manifest's"
