@@ -236,6 +236,11 @@ static int append_name(char ***names, size_t *n, size_t *cap, const char *name)
 
 int fd_list(int dir, char ***ret_names, size_t *ret_n)
 {
+    return fd_list_some(dir, SIZE_MAX, ret_names, ret_n);
+}
+
+int fd_list_some(int dir, size_t max, char ***ret_names, size_t *ret_n)
+{
     char **names = NULL;
     size_t n = 0, cap = 0;
     int r = 0, fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -257,7 +262,7 @@ int fd_list(int dir, char ***ret_names, size_t *ret_n)
         }
         if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
             continue;
-        r = append_name(&names, &n, &cap, e->d_name);
+        r = n >= max ? -E2BIG : append_name(&names, &n, &cap, e->d_name);
         if (r < 0)
             break;
     }

@@ -42,6 +42,8 @@ MUST int fd_check_sealed(int fd, uint64_t *ret_size);
 MUST int fd_set_nonblock(int fd, bool on);
 // A directory's names, sorted, without "." and "..". The caller frees with fd_list_free.
 MUST int fd_list(int dir, char ***ret_names, size_t *ret_n);
+// The same, but -E2BIG beyond max names: whoever owns a directory may put millions there.
+MUST int fd_list_some(int dir, size_t max, char ***ret_names, size_t *ret_n);
 // Removes name below parent, and everything in it; follows no link. A directory that its owner closed to
 // himself is opened first. At most LIMIT_REMOVE_DEPTH levels (-ELOOP). A name that is not there is success.
 // -errno.

@@ -201,7 +201,9 @@ static int scan_dir(struct scan *s, int dir, const char *path, unsigned depth)
 
     if (depth > LIMIT_TREE_DEPTH)
         return fail(s, -EPERM, path, "more than %d directories deep", LIMIT_TREE_DEPTH);
-    int r = fd_list(dir, &names, &n);
+    int r = fd_list_some(dir, LIMIT_TREE_ENTRIES, &names, &n);
+    if (r == -E2BIG)
+        return fail(s, -EPERM, path, "more than %d entries", LIMIT_TREE_ENTRIES);
     if (r < 0)
         return fail(s, r, path, "the directory cannot be listed");
     for (size_t i = 0; r == 0 && i < n; i++)

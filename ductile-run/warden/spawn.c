@@ -410,9 +410,12 @@ void spawn_settled(struct warden *w, struct slot *s)
     int error = s->record.error;
     if (error < 0 || stage != STAGE_EXEC) {
         // The child ended before the plugin ran a single instruction.
-        slot_refuse(w, s, privs_stage_is_wall(stage) ? REASON_DROP_FAILED : REASON_SPAWN_FAILED, stage, error,
-                    "stage %s failed%s%s", privs_stage_name(stage), stage_subject(s, stage)[0] ? ": " : "",
-                    stage_subject(s, stage));
+        // Without an error nothing failed: somebody of its account killed it on the way, and it may try
+        // again.
+        const bool wall = error < 0 && privs_stage_is_wall(stage);
+        slot_refuse(w, s, wall ? REASON_DROP_FAILED : REASON_SPAWN_FAILED, stage, error, "stage %s %s%s%s",
+                    privs_stage_name(stage), error < 0 ? "failed" : "was not survived",
+                    stage_subject(s, stage)[0] ? ": " : "", stage_subject(s, stage));
         return;
     }
     tell_started(w, s);

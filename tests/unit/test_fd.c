@@ -112,6 +112,9 @@ static void test_fd_replace_file__atomic_and_private(void **s)
     assert_int_equal(fd_list(lab->root, &names, &n), 0);
     assert_int_equal(n, 1); // no temporary file is left
     fd_list_free(names, n);
+    assert_int_equal(fd_list_some(lab->root, 1, &names, &n), 0);
+    fd_list_free(names, n);
+    assert_int_equal(fd_list_some(lab->root, 0, &names, &n), -E2BIG);
 }
 
 static void test_fd_replace_file__failure_leaves_nothing(void **s)

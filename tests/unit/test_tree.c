@@ -172,6 +172,20 @@ static void test_tree_scan__limits(void **s)
     scan_refused(lab, "directories deep");
 }
 
+// Refused before the names are all in memory.
+static void test_tree_scan__crowded_directory(void **s)
+{
+    struct lab *lab = *s;
+    char path[512];
+    for (int i = 0; i <= LIMIT_TREE_ENTRIES; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "n%d", i);
+        path_of(lab, name, path);
+        assert_int_equal(symlink("data.txt", path), 0);
+    }
+    scan_refused(lab, "more than 20000 entries");
+}
+
 static void identity(struct lab *lab, uint8_t out[static TREE_HASH_LEN], bool *root_only)
 {
     assert_int_equal(tree_identity(lab->dir, &lab->before, out, root_only), 0);
@@ -254,5 +268,5 @@ static void test_tree_writable__names_who_may(void **s)
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(L(tree_scan__lists_everything), L(tree_same__content), L(tree_same__added_removed),
     L(tree_same__mode_and_link), L(tree_same__empty_directory), L(tree_scan__refuses_odd_entries),
-    L(tree_scan__limits), L(tree_identity__sees_what_times_tell), L(tree_identity__missing_entry),
-    L(tree_writable__names_who_may))
+    L(tree_scan__limits), L(tree_scan__crowded_directory), L(tree_identity__sees_what_times_tell),
+    L(tree_identity__missing_entry), L(tree_writable__names_who_may))

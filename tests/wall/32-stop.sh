@@ -16,12 +16,12 @@ uid=$(stat -c %u /var/lib/ductile/accounts/untrusted)
 as_account() { setpriv --reuid="$uid" --regid="$uid" --clear-groups "$@"; }
 start_gateway || exit 1
 
-round() { # round N: N victims are stopped while the others run; adds to the totals
+round() { # round N [kill]: N victims are stopped while the others run; adds to the totals
     local n=$1 jobs=() j began slow
-    as_account /opt/wall/stopper ductile-run "$n" 20 >"$WORK/stopper.json" &
+    as_account /opt/wall/stopper ductile-run "$n" 20 ${2:-} >"$WORK/stopper.json" &
     local stopper=$!
     sleep 0.2
-    until [ "$(grep -c . "$WORK/stopper.json")" = 1 ] || [ ${#jobs[@]} -ge $((4 * n)) ]; do # those that were missed just run
+    until [ "$(grep -c . "$WORK/stopper.json")" = 1 ] || [ ${#jobs[@]} -ge $((4 * n + 20)) ]; do # those that were missed just run
         j=$(enqueue victim poll '{}'); jobs+=("$j")
         kill -0 $stopper 2>/dev/null || break
     done
@@ -35,11 +35,11 @@ round() { # round N: N victims are stopped while the others run; adds to the tot
     ductile status >/dev/null || beside=$((beside + 1))
     for j in "${jobs[@]}"; do await "$j" 20 || unended=$((unended + 1)); done
 }
-stopped=0 seized=0 beside=0 slowest=0 unended=0
+stopped=0 seized=0 beside=0 slowest=0 unended=0 dry=0
 while [ $stopped -lt "$RUNS" ]; do
     before=$stopped
     round $((RUNS - stopped < AT_ONCE ? RUNS - stopped : AT_ONCE))
-    [ $stopped -gt $before ] || break
+    [ $stopped -gt $before ] || [ $((dry += 1)) -lt 5 ] || break # it guesses, and may miss
 done
 ends="job_transition t join job_attempt a on a.job=t.job and a.attempt=t.attempt where t.to_state='failed' and t.reason like 'spawn-failed: killed before its exec, at stage %'"
 reported=$(ledger "select count(*) from $ends")
@@ -53,7 +53,19 @@ all_reported() { echo "$stopped stopped, $reported reported, $unended not ended,
 check "each is killed after 5 s and reported with its stage" all_reported
 gone() { ! pgrep -u "$uid" .; }
 check "nothing of them is left" gone
+killed() { # none of them is taken for a wall that failed, which would be final
+    local before=$stopped; round 5 kill
+    ledger "select to_state, reason from job_transition where to_state in ('failed', 'refused') and reason not like '%killed before%'"
+    [ $stopped -gt $before ] && [ "$(ledger "select count(*) from job_transition where reason like 'drop-failed%'")" = 0 ] &&
+        [ "$(ledger "select count(*) from job_transition where to_state='failed' and reason like 'spawn-failed: stage % was not survived%'")" -ge $((stopped - before)) ]
+}
+check "killed on the way by their own account: reported, and not taken for a wall that failed" killed
 check "a stop is clean" stop_gateway
+start_gateway --no-cgroup || exit 1
+by_supervisor() { local before=$(ledger "select count(*) from $ends"); stopped=0; round 5; echo "$stopped stopped, $unended not ended"; [ $stopped -ge 1 ] && [ $unended = 0 ] && [ "$(ledger "select count(*) from $ends")" = $((before + stopped)) ]; }
+check "without cgroups each is killed after 5 s and reported too" by_supervisor
+check "without cgroups nothing of them is left either" gone
+stop_gateway
 BREAK=dumpable start_gateway || exit 1
 was=$seized
 round 5

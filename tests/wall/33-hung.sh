@@ -1,6 +1,7 @@
 #!/bin/bash
 # A home on a file system that has stopped answering: what needs it is refused within the time limit, all else goes on.
-# `ignore`: whoever waits for it can be killed; `keep`: not even that, until its server is gone.
+# `ignore`: whoever waits for it can be killed; `keep`: not even that, until its server is gone; `supervised`: the same
+# without cgroups.
 # not: wall-san (it waits, mostly)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
@@ -15,8 +16,8 @@ ductile vault grant treasure keeper >/dev/null 2>&1
 ductile plugin lock keeper >/dev/null || exit 1
 [ -e /dev/fuse ] || mknod /dev/fuse c 10 229
 
-hang() { # hang keep|ignore: from now on /home/matt does not answer
-    /opt/wall/hang /home/matt "$1" >"$WORK/mounted" 2>&1 &
+hang() { # hang HOW: from now on /home/matt does not answer
+    /opt/wall/hang /home/matt "${1/supervised/keep}" >"$WORK/mounted" 2>&1 &
     server=$!
     for _ in $(seq 100); do grep -q mounted "$WORK/mounted" && return; sleep 0.05; done
     cat "$WORK/mounted"; return 1
@@ -48,17 +49,18 @@ clean_stop() {
     stop_gateway; r=$?; echo "exit $r after $((SECONDS - began)) s"
     [ ! -e "/proc/$pid" ] && [ $r = 0 ] && gateway_log | tail -3 | grep -q 'stopped'
 }
-for how in ignore keep; do
-    start_gateway || exit 1
+for how in ignore keep supervised; do
+    if [ $how = supervised ]; then start_gateway --no-cgroup || exit 1; else start_gateway || exit 1; fi
     check "$how: before, code of the home runs" runs keeper
     hang $how || exit 1
     check "$how: control: a plain open of that path hangs" open_hangs $how
-    gone=$([ $how = keep ] && echo '; it is not gone' || echo '; attempt')
-    j=$(enqueue keeper poll '{}') k=$(enqueue unruly_matt poll '{}')
+    gone=$([ $how != ignore ] && echo '; it is not gone' || echo '; attempt')
+    [ $how = supervised ] || j=$(enqueue keeper poll '{}')
+    k=$(enqueue unruly_matt poll '{}')
     check "$how: other jobs go on at their speed, and status answers" beside
     check "$how: a child that hangs at its chdir is killed after 5 s and reported with its stage" ended "$k" 20 "^dead: spawn-failed: killed before its exec, at stage cwd$gone" 12000
-    check "$how: code that cannot be read is refused within the time limit" ended "$j" 40 '^refused: cannot-attest: reading .* took too long' 33000
-    if [ $how = keep ]; then
+    [ $how = supervised ] || check "$how: code that cannot be read is refused within the time limit" ended "$j" 40 '^refused: cannot-attest: reading .* took too long' 33000
+    if [ $how != ignore ]; then
         check "$how: what would hang too is refused at once" ended "$(enqueue unruly_matt poll '{}')" 5 '^dead: spawn-failed: an earlier job of its account was killed and is not gone' 2000
         check "$how: afterwards the others still go on" beside
     else

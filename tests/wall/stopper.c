@@ -1,10 +1,11 @@
 // Stops children of a dropper between their change of uid and their exec, as a process of the same account.
 //
-//   stopper NAME RUNS SECONDS     NAME: what the child is called until it has exec'd
+//   stopper NAME RUNS SECONDS [kill]     NAME: what the child is called until it has exec'd
 //
 // It cannot see the moment, so it guesses the next process ids and signals them until one is no longer EPERM.
 // A process that was caught in or after its exec is let go. Each one caught before it is tried with
-// PTRACE_SEIZE too, and left stopped. Prints {"stopped", "late", "seized", "last"} after RUNS or SECONDS.
+// PTRACE_SEIZE too, and left stopped, or killed. Prints {"stopped", "late", "seized", "last"} after RUNS or
+// SECONDS.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
     static char seen[SEEN];
     int stopped = 0, late = 0, seized = 0, caught = 0;
 
-    if (argc != 4)
+    if (argc < 4)
         return 64;
     const int runs = (int)strtol(argv[2], NULL, 10);
     const time_t end = time(NULL) + strtol(argv[3], NULL, 10);
@@ -71,6 +72,8 @@ int main(int argc, char **argv)
             }
             stopped++;
             caught = pid;
+            if (argc > 4)
+                kill(pid, SIGKILL);
             seized += ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
         }
     }
