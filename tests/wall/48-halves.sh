@@ -54,7 +54,7 @@ take() { mv "$1/popped.rows" "$WORK/$2"; }
 BREAK=popbus start_gateway || exit 1
 before=$(descriptors)
 aim $LEDGER
-check "the bus, taken over, tries everything" until_said $LEDGER done
+check "the bus, taken over, tries everything" until_said $LEDGER "done"
 cp $LEDGER/popped.rows "$WORK/bus"
 check "the bus: it got what PRIVSEP.md says, row by row, and nothing else" rows table bus "$WORK/bus"
 no_leak() { local now; now=$(descriptors); echo "$before, then $now"; [ "$now" = "$before" ]; }
@@ -67,13 +67,14 @@ second() { as_service /usr/local/bin/ductile-run serve >"$WORK/second" 2>&1; loc
 check "beside it a second gateway does not start" second
 heard() { # it shut its own log, and made it non-blocking; the warden's is as it was
     [ $((0$(sed -n 's/^flags:[^0-9]*//p' "/proc/$(warden_pid)/fdinfo/2") & 04000)) = 0 ] || { echo "it is non-blocking"; return 1; }
-    kill -TERM "$(warden_pid)"; sleep 0.5; gateway_log | grep -q 'program=ductile-run msg="stopping'
+    local pid; pid=$(warden_pid)
+    kill -TERM "$pid"; sleep 0.5; log_of "$pid" | grep -q 'program=ductile-run msg="stopping'
 }
 check "the bus: it cannot silence the warden's log" heard
 pid=$(warden_pid); kill -KILL "$(bus_pid)"; gone "$pid"; stop_gateway >/dev/null 2>&1
 
 said_wrong() { # said_wrong WORD: the gateway ends at once, and nothing was started
-    local pid began
+    local pid
     printf %s "$1" >$LEDGER/popped.wire && chmod 644 $LEDGER/popped.wire
     BREAK=popbus start_gateway || return 1
     pid=$(warden_pid)
@@ -81,7 +82,7 @@ said_wrong() { # said_wrong WORD: the gateway ends at once, and nothing was star
     until_said $LEDGER said && gone "$pid" 6 || { echo "the warden lives on"; stop_gateway; return 1; }
     stop_gateway >/dev/null 2>&1
     cat $LEDGER/popped.rows
-    ! grep -q '"survived","found":"allowed"' $LEDGER/popped.rows && ! pgrep -f plugins/unruly/unruly.py && gateway_log | tail -5 | grep 'giving up'
+    ! grep -q '"survived","found":"allowed"' $LEDGER/popped.rows && ! pgrep -f plugins/unruly/unruly.py && log_of "$pid" | tail -5 | grep 'giving up'
 }
 for word in replayed ahead far-ahead wrong-magic wrong-version unknown-type huge-type wardens-type short long empty no-body \
     two-bodies three-bodies endless-name kill-with-descriptor failed-late flood; do
@@ -96,7 +97,7 @@ without() {
     local name=$1 layers=$2 half=$3 dir=$4
     shift 4
     printf nothing >$LEDGER/popped.wire
-    BREAK=$layers start_gateway >/dev/null && aim "$dir" && until_said "$dir" done
+    BREAK=$layers start_gateway >/dev/null && aim "$dir" && until_said "$dir" "done"
     take "$dir" "$half.$name"
     stop_gateway >/dev/null 2>&1
     rows opened "$half" "$WORK/$half.$name" "$@"
@@ -110,7 +111,7 @@ rm -f $LEDGER/popped.wire
 warden() { # warden NAME [BREAK]
     BREAK=popwarden${2:-} start_gateway || return 1
     aim $RUN
-    until_said $RUN done && take $RUN "$1"
+    until_said $RUN "done" && take $RUN "$1"
     stop_gateway >/dev/null 2>&1
 }
 check "the warden, taken over, tries everything" warden warden
