@@ -44,5 +44,6 @@ U
 }
 stop_gateway() { systemctl stop ductile; }
 gateway_log() { journalctl -u ductile --no-pager -o cat; }
+log_of() { journalctl --sync; journalctl "_PID=$1" --no-pager -o cat; } # of one process
 warden_pid() { systemctl show -p MainPID --value ductile; }
 bus_pid() { sed -n 's/^bus //p' /run/ductile/lock; }

@@ -58,5 +58,6 @@ stop_gateway() {
     wait_gateway
 }
 gateway_log() { cat "$WORK/gateway.log"; }
+log_of() { gateway_log; } # of one process, PID; here it is the only one of its kind
 warden_pid() { sed -n 's/^warden //p' /run/ductile/lock; }
 bus_pid() { sed -n 's/^bus //p' /run/ductile/lock; }

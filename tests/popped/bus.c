@@ -228,6 +228,7 @@ void popped_as_bus(const struct target *t)
         {"sendto-address", send_by_any, 0, LISTENER},
         {"sendmsg-address", send_by_any, 1, LISTENER},
         {"secret-zero", open_file, O_RDONLY, "/etc/ductile/secret/age.key"},
+        {"secret-zero-write", open_file, O_WRONLY, "/etc/ductile/secret/age.key"},
         {"vault", open_file, O_RDONLY, "/var/lib/ductile/vault/vault.age"},
         {"config", open_file, O_RDONLY, "/etc/ductile/config.yaml"},
         {"state-dir", open_file, O_RDONLY | O_DIRECTORY, "/var/lib/ductile/accounts/default"},

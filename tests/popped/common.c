@@ -316,7 +316,6 @@ void popped_common(const struct target *t)
         {"reboot", reaches, SYS_reboot, NULL},
         {"bpf", make_map, 0, NULL},
         {"open-by-handle", open_handle, 0, NULL},
-        {"secret-zero-write", open_file, O_WRONLY, "/etc/ductile/secret/age.key"},
         {"config-write", open_file, O_WRONLY, "/etc/ductile/config.yaml"},
         {"lock-write", open_file, O_WRONLY, "/etc/ductile/plugins.lock"},
         {"config-dir-write", open_file, O_WRONLY | O_CREAT, "/etc/ductile/more.yaml"},
@@ -328,7 +327,6 @@ void popped_common(const struct target *t)
         {"backups", open_file, O_RDONLY | O_DIRECTORY, "/var/backups/ductile"},
         {"install-record", open_file, O_RDONLY | O_DIRECTORY, "/var/lib/ductile-install/ductile"},
         {"operator-ssh-key", open_file, O_RDONLY, "/home/matt/.ssh/id_ed25519"},
-        {"core-pattern", open_file, O_WRONLY, "/proc/sys/kernel/core_pattern"},
         {"cgroup-outside", open_cgroup, O_WRONLY, "../cgroup.procs"},
     };
     popped_try(t, list, ARRAY_LEN(list));

@@ -68,13 +68,14 @@ second() { as_service /usr/local/bin/ductile-run serve >"$WORK/second" 2>&1; loc
 check "beside it a second gateway does not start" second
 heard() { # it shut its own log, and made it non-blocking; the warden's is as it was
     [ $((0$(sed -n 's/^flags:[^0-9]*//p' "/proc/$(warden_pid)/fdinfo/2") & 04000)) = 0 ] || { echo "it is non-blocking"; return 1; }
-    kill -TERM "$(warden_pid)"; sleep 0.5; gateway_log | grep -q 'program=ductile-run msg="stopping'
+    local pid; pid=$(warden_pid)
+    kill -TERM "$pid"; sleep 0.5; log_of "$pid" | grep -q 'program=ductile-run msg="stopping'
 }
 check "the bus: it cannot silence the warden's log" heard
 pid=$(warden_pid); kill -KILL "$(bus_pid)"; gone "$pid"; stop_gateway >/dev/null 2>&1
 
 said_wrong() { # said_wrong WORD: the gateway ends at once, and nothing was started
-    local pid began
+    local pid
     printf %s "$1" >$LEDGER/popped.wire && chmod 644 $LEDGER/popped.wire
     BREAK=popbus start_gateway || return 1
     pid=$(warden_pid)
@@ -82,7 +83,7 @@ said_wrong() { # said_wrong WORD: the gateway ends at once, and nothing was star
     until_said $LEDGER said && gone "$pid" 6 || { echo "the warden lives on"; stop_gateway; return 1; }
     stop_gateway >/dev/null 2>&1
     cat $LEDGER/popped.rows
-    ! grep -q '"survived","found":"allowed"' $LEDGER/popped.rows && ! pgrep -f plugins/unruly/unruly.py && gateway_log | tail -5 | grep 'giving up'
+    ! grep -q '"survived","found":"allowed"' $LEDGER/popped.rows && ! pgrep -f plugins/unruly/unruly.py && log_of "$pid" | tail -5 | grep 'giving up'
 }
 for word in replayed ahead far-ahead wrong-magic wrong-version unknown-type huge-type wardens-type short long empty no-body \
     two-bodies three-bodies endless-name kill-with-descriptor failed-late flood; do

@@ -14,7 +14,7 @@ import sys
 DOCUMENT = next(p for p in (os.path.dirname(os.path.abspath(__file__)) + "/../../PRIVSEP.md",
                             "/usr/local/share/doc/ductile/PRIVSEP.md") if os.path.exists(p))
 DENIALS = {  # how a layer says no; another errno proves something else
-    "seccomp": {"EPERM", "ENOSYS"}, "landlock": {"EACCES", "EXDEV"}, "dac": {"EACCES", "EPERM"}, "caps": {"EPERM"}, "nnp": {"EACCES"},
+    "seccomp": {"EPERM", "ENOSYS"}, "landlock": {"EACCES", "EXDEV"}, "dac": {"EACCES", "EPERM", "EROFS"}, "caps": {"EPERM"}, "nnp": {"EACCES"},
     "wire": {"ECONNREFUSED", "ETIMEDOUT", "EPERM"}, "seals": {"EPERM"}, "never given": {"ENOENT"}, "kernel": {"EPERM"}, "not dumpable": {"EPERM", "EACCES"},
 }
 UNPROVABLE = {"x32-call"}  # a kernel without x32 says the same; tests/unit/test_wall.c runs the filter instead
