@@ -19,6 +19,7 @@ static struct bus *bus;
 static struct proto_link warden;
 static struct {
     bool here, started;
+    uint32_t attempt;
 } jobs[JOBS + 1];  // the model
 static bool *dies; // shared: this step must be the last
 static char dir[64];
@@ -75,6 +76,7 @@ static void begin(void)
         MUST_HOLD(queue_start(bus, &q) == 0, "a start");
         new_run(bus, &q);
         jobs[i].here = true;
+        jobs[i].attempt = 1;
     }
 }
 
@@ -120,15 +122,17 @@ static bool goes_on(const struct proto_message *m, uint8_t kind)
 {
     const uint64_t job = m->KILL.job; // the first field of all that name one
     const bool here = job >= 1 && job <= JOBS && jobs[job].here, started = here && jobs[job].started;
+    const uint32_t attempt = here ? jobs[job].attempt : 0;
 
     switch ((enum proto_type)m->type) {
     case PROTO_CONFIG: return kind % 7 == 4;
     case PROTO_AUDIT: return kind % 7 != 2 && kind % 7 != 3 && m->AUDIT.kind < AUDIT_COUNT_;
     case PROTO_MASK: return here && !started && kind % 7 == 5;
-    case PROTO_STARTED: return here && !started && m->STARTED.attempt == 1 && m->STARTED.mode < MODE_COUNT_;
+    case PROTO_STARTED:
+        return here && !started && m->STARTED.attempt == attempt && m->STARTED.mode < MODE_COUNT_;
     case PROTO_REFUSED:
-        return !here || (!started && m->REFUSED.attempt == 1 && m->REFUSED.reason < REASON_COUNT_);
-    case PROTO_EXITED: return here && m->EXITED.attempt == 1 && m->EXITED.reason < REASON_COUNT_;
+        return !here || (!started && m->REFUSED.attempt == attempt && m->REFUSED.reason < REASON_COUNT_);
+    case PROTO_EXITED: return here && m->EXITED.attempt == attempt && m->EXITED.reason < REASON_COUNT_;
     case PROTO_STOP: return !bus->stopping;
     case PROTO_SOCKET:
     case PROTO_READY:
@@ -154,7 +158,8 @@ static void note(const struct proto_message *m)
         jobs[job].here = jobs[job].started = false;
 }
 
-// What the bus says back is in order; a fact that needs an answer has one.
+// What the bus says back is in order; a fact that needs an answer has one; a job that it queued again may be
+// asked for again, as another attempt.
 static unsigned hear(void)
 {
     struct proto_message m;
@@ -163,6 +168,13 @@ static unsigned hear(void)
 
     while ((r = proto_recv(&warden, &m, fds)) == 0) {
         audited += m.type == PROTO_AUDITED;
+        if (m.type == PROTO_SPAWN) {
+            MUST_HOLD(m.SPAWN.job >= 1 && m.SPAWN.job <= JOBS && !jobs[m.SPAWN.job].here,
+                      "a job that is not there");
+            MUST_HOLD(m.SPAWN.attempt == jobs[m.SPAWN.job].attempt + 1, "the next attempt");
+            jobs[m.SPAWN.job].here = true;
+            jobs[m.SPAWN.job].attempt++;
+        }
         for (int i = 0; i < PROTO_FDS_MAX; i++)
             fd_closep(&fds[i]);
     }
@@ -196,12 +208,14 @@ static void say(struct input *in, uint8_t op, struct odd *odd)
     } else if (type == PROTO_CONFIG || type == PROTO_SOCKET || type == PROTO_STOP)
         m.KILL.job = 0;
     *dies = odd_send(&warden, &m, type, odd, fd) != GOOD || !goes_on(&m, kind);
-    const unsigned before = bus->n_runs;
     on_wire(bus->loop, &bus->wire_watcher, EV_READ);
     MUST_HOLD(!*dies, "what is out of order ends the bus");
     note(&m);
-    MUST_HOLD(bus->n_runs + (before > bus->n_runs) == before, "a job ends once");
     MUST_HOLD(hear() == (m.type == PROTO_AUDIT && m.AUDIT.wants_answer), "an answer where one is wanted");
+    unsigned here = 0;
+    for (int i = 1; i <= JOBS; i++)
+        here += jobs[i].here;
+    MUST_HOLD(bus->n_runs == here, "a job ends once");
 }
 
 static void run_input(const uint8_t *data, size_t size)
@@ -248,7 +262,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         _exit(0);
     }
     MUST_HOLD(waitpid(pid, &status, 0) == pid, "a child");
-    static const char *const files[] = {"ductile.db", "ductile.db-wal", "ductile.db-shm"};
+    static const char *const files[] = {"ductile.db", "ductile.db-wal", "ductile.db-shm",
+                                        "ductile.db-journal"};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         in_dir(path, files[i]);
         unlink(path);
@@ -293,6 +308,8 @@ const struct seed seeds[] = {
     SEED("refused-while-it-runs", STARTED(1, 1), REFUSED(1, 3)),
     SEED("refused-for-no-reason", REFUSED(1, 31)),
     SEED("refused-another-attempt", REFUSED(1, 130)),
+    SEED("queued-again", REFUSED(1, REASON_BUSY), STARTED(1, 129), EXITED(1, 128)),
+    SEED("queued-again-and-the-old-attempt", REFUSED(1, REASON_BUSY), STARTED(1, 1)),
     SEED("refused-twice", REFUSED(1, 3), REFUSED(1, 3)),
     SEED("ended-by-nobody", EXITED(5, 0)),
     SEED("ended-twice", EXITED(1, 0), EXITED(1, 0)),
