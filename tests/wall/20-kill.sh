@@ -47,7 +47,7 @@ crash() { # crash PID-FUNCTION OPTION...: kill -9 while a job with daemons runs;
     shift
     start_gateway "$@" || return 1
     job=$(enqueue unruly_retried handle '{"mode": "stubborn", "tag": "D"}')
-    for _ in $(seq 100); do left D && break; sleep 0.05; done
+    for _ in $(seq 100); do [ "$(pgrep -fc ductile-test-left-D)" -ge 4 ] && break; sleep 0.05; done
     left D || { echo "the job did not begin"; return 1; }
     old=$(pgrep -f 'ductile-test-left-D')
     [ "$(wc -w <<<"$old")" -ge 4 ] || { echo "only $old ran"; return 1; }
