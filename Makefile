@@ -259,6 +259,7 @@ demo: deps
 
 # ---- benchmarks: never part of a test run ---------------------------------------------
 
+# The programs that ours is measured and attacked beside.
 BENCH_DEPS := s6 gosu opendoas bubblewrap sudo
 build/bench/noop: tests/bench/noop.c
 	@mkdir -p $(@D)
@@ -267,15 +268,15 @@ build/bench/spawn: build/rel/tests/bench/spawn.o build/rel/ductile-run/warden/la
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS_rel) $(LDFLAGS) -o $@ $^ $(LIBS_ductile-run)
 
-.PHONY: bench-spawn
-bench-spawn: deps build/bench/noop build/bench/spawn
+.PHONY: bench-spawn deps-bench
+deps-bench: deps
 	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
+bench-spawn: deps-bench build/bench/noop build/bench/spawn
 	$(Q)tests/lib/nest python3 /mnt/src/tests/bench/spawn.py
 
 # The attack catalogue, aimed at other droppers too: share/doc/attacks.md
 .PHONY: attacks
-attacks: deps
-	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
+attacks: deps-bench
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
 	$(Q)tests/lib/nest bash /mnt/src/tests/wall/aim.sh
 

@@ -92,17 +92,32 @@ static int record_end(struct bus *bus, int64_t job, int64_t attempt, const struc
     return r;
 }
 
+// What the plugin keeps so far. Only "there is no row" is an empty state: one that cannot be read must not be
+// written over.
+static int load_state(struct bus *bus, const char *plugin, json_t **ret)
+{
+    sqlite3_stmt *s =
+        ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
+    int step = s ? sqlite3_step(s) : SQLITE_ERROR, r = 0;
+
+    if (step == SQLITE_ROW)
+        *ret = json_loads((const char *)sqlite3_column_text(s, 0), 0, NULL);
+    else if (step == SQLITE_DONE)
+        *ret = json_object();
+    else
+        r = ledger_failed(&bus->ledger);
+    sqlite3_finalize(s);
+    return r;
+}
+
 static int merge_state(struct bus *bus, const char *plugin, const struct response *response)
 {
     if (!response->state_updates || json_object_size(response->state_updates) == 0)
         return 0;
-    sqlite3_stmt *s =
-        ledger_query(&bus->ledger, "SELECT state FROM plugin_state WHERE plugin=?", "s", plugin);
-    OWNED(json_decrefp)
-    json_t *state = s && sqlite3_step(s) == SQLITE_ROW
-                        ? json_loads((const char *)sqlite3_column_text(s, 0), 0, NULL)
-                        : json_object();
-    sqlite3_finalize(s);
+    OWNED(json_decrefp) json_t *state = NULL;
+    int r = load_state(bus, plugin, &state);
+    if (r < 0)
+        return r;
     if (!state || json_object_update(state, response->state_updates) < 0)
         return -ENOMEM;
     OWNED(freep) char *text = json_dumps(state, JSON_COMPACT);
@@ -222,8 +237,8 @@ void ending_take(struct bus *bus, struct run *run, const struct outcome *o)
     if (!run->end)
         bus_die("out of memory");
     *run->end = *o;
-    str_make_utf8(
-        run->end->reason); // it may name a file, and be cut: what is no text cannot be shown as JSON
+    // It may name a file, and be cut: what is no text cannot be shown as JSON.
+    str_make_utf8(run->end->reason);
     output_close(bus, &run->out);
     output_close(bus, &run->err);
     if (!bus->stalled && write_run(bus, run))

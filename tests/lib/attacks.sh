@@ -22,7 +22,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 B
 chmod 755 "$LITTERED"
 
-attack_lab() { # attack_lab POSTURE: people, config, plugins, locks
+attack_lab() { # attack_lab POSTURE: people, config, plugins, locks, and bystanders until the end
     local operator=matt
     [ "$1" = hybrid ] || operator=
     install_suite && install_wall && make_people matt || return 1
@@ -43,6 +43,8 @@ attack_lab() { # attack_lab POSTURE: people, config, plugins, locks
     for plugin in climb unruly; do
         ductile plugin add "$SRC/tests/wall/plugins/$plugin" >/dev/null && ductile plugin lock $plugin >/dev/null || return 1
     done
+    bystanders
+    trap end_bystanders EXIT
 }
 # A setuid program of `default`'s, where setuid counts (many a /tmp is nosuid), for others to run.
 leave_setuid() { install -o ductile-default -m 4755 /usr/bin/id /var/tmp/ductile-left-setuid; }

@@ -6,8 +6,6 @@
 . "$SRC/tests/lib/lab.sh"
 . "$SRC/tests/lib/attacks.sh"
 attack_lab hybrid || exit 1
-bystanders
-trap end_bystanders EXIT
 
 start_gateway || exit 1
 attack walled $ACCOUNTS

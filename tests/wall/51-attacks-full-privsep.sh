@@ -4,8 +4,6 @@
 . "$SRC/tests/lib/lab.sh"
 . "$SRC/tests/lib/attacks.sh"
 attack_lab full-privsep || exit 1
-bystanders
-trap end_bystanders EXIT
 start_gateway || exit 1
 check "the posture is full-privsep" bash -c 'ductile status --json | grep -q "\"posture\": *\"full-privsep\""'
 attack walled $ACCOUNTS

@@ -6,8 +6,6 @@
 . "$SRC/tests/lib/lab.sh"
 . "$SRC/tests/lib/attacks.sh"
 attack_lab hybrid || exit 1
-bystanders
-trap end_bystanders EXIT
 while IFS='|' read -r layer layers _; do
     case $layer in '#'* | '') continue ;; esac
     world "$(echo $layer)" "$(echo $layers)" default matt
