@@ -243,10 +243,11 @@ manager() { # a service manager that listens, as a login or linger has one
     local dir pid rc
     dir=/run/user/$(id -u matt)
     mkdir -p "$dir/systemd" && chown -R matt "$dir"
-    as matt python3 -c 'import socket, sys, time
+    # Not `as`, and no stdout of ours: who kills the shell between leaves python, and check waits for its end.
+    setpriv --reuid=matt --regid=matt --init-groups python3 -c 'import socket, sys, time
 s = [socket.socket(socket.AF_UNIX) for _ in sys.argv[1:]]
 for x, p in zip(s, sys.argv[1:]): x.bind(p); x.listen()
-time.sleep(60)' "$dir/bus" "$dir/systemd/private" &
+time.sleep(60)' "$dir/bus" "$dir/systemd/private" >/dev/null &
     pid=$!
     for _ in $(seq 40); do [ -S "$dir/systemd/private" ] && break; sleep 0.05; done
     warning warn GATE-DOOR-02 matt 'open to a plugin: user-manager, user-bus, authorized-keys, shell-rc$' gate
