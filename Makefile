@@ -59,9 +59,9 @@ SRC_ductile-run     := $(wildcard ductile-run/warden/*.c)
 SRC_ductile-bus     := $(wildcard ductile-run/bus/*.c)
 SRC_ductile-vault   := $(wildcard ductile-vault/*.c)
 # Least linkage: the warden links no SQL, no HTTP, no event loop (1-house).
-LIBS_ductile         := -lyaml -ljansson
-LIBS_ductile-install := -lyaml -ljansson -lacl -lsodium -lsqlite3
-LIBS_ductile-gate    := -lyaml -ljansson -lacl -lsodium -lsqlite3
+LIBS_ductile         := -lyaml -ljansson -lsodium
+LIBS_ductile-install := -lyaml -lacl -lsodium -lsqlite3
+LIBS_ductile-gate    := -lyaml -lacl -lsodium -lsqlite3
 LIBS_ductile-run     := -lyaml -ljansson -lsodium
 LIBS_ductile-bus     := -lyaml -ljansson -lsodium -lsqlite3 -lev -lmicrohttpd
 LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
@@ -100,9 +100,10 @@ build/$(1)/bin/$(2): $$(patsubst %.c,build/$(1)/%.o,$(SRC_$(2)) $(POPPED_$(1)_$(
 
 endef
 
-# A unit test may reach into its program's modules: `// needs: FILE...` in its first lines.
+# A unit test may reach into its program's modules: `// needs: FILE...` in its first lines; FOLDER/ is all but its main.
+whole = $(foreach f,$(1),$(if $(filter %/,$(f)),$(filter-out %/main.c,$(wildcard $(f)*.c)),$(f)))
 define unit
-build/$(1)/unit/$(2): build/$(1)/tests/unit/$(2).o $$(addprefix build/$(1)/,$$(patsubst %.c,%.o,$(shell sed -n '1,5s,^// needs: ,,p' tests/unit/$(2).c))) build/$(1)/libcommon.a
+build/$(1)/unit/$(2): build/$(1)/tests/unit/$(2).o $$(addprefix build/$(1)/,$$(patsubst %.c,%.o,$(call whole,$(shell sed -n '1,5s,^// needs: ,,p' tests/unit/$(2).c)))) build/$(1)/libcommon.a
 	$(say) LD '$$@'
 	@mkdir -p $$(@D)
 	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_unit)
@@ -124,9 +125,12 @@ help:
 	@echo 'make demo       one journey, on this host, in namespaces: nothing is left behind'
 	@echo 'make check      all tests (root; under 20 minutes)   make check-long  with the counts of the proof'
 	@echo 'make lint       formatters and static analysers      make docs        man pages and the reference'
-	@echo 'make fuzz-wire   the wire by libFuzzer, S=60 seconds; fuzz-warden: what the bus says'
+	@echo 'make fuzz-wire   the wire by libFuzzer, S=60 seconds; fuzz-warden: what the bus says; fuzz-age_header, ...'
 	@echo 'make bench-spawn  what a spawn costs, ours and others'"'"'  (root)'
 	@echo 'make attacks    aims the attack catalogue at us and at others; writes share/doc/attacks.md  (root)'
+	@echo 'make postures   draws share/doc/posture-*.svg from what the gate finds  (root)'
+	@echo 'make bench-gate   what the check at boot costs, up to 200 accounts and 1,000 plugins  (root)'
+	@echo 'make bench-vault  opening a vault of 1,000 secrets beside age -d  (root)'
 	@echo 'make bench-mask   what masking secrets in an answer costs'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 
@@ -157,7 +161,9 @@ install: all man
 	$(Q)install -m0711 bin/ductile-gate bin/ductile-run $(DESTDIR)$(BINDIR)/
 	$(Q)install -m0711 bin/ductile-bus $(DESTDIR)$(LIBEXECDIR)/ductile/
 	$(Q)install -m0644 share/man/*.1 $(DESTDIR)$(MANDIR)/man1/
-	$(Q)install -d $(DESTDIR)$(DATADIR)/doc/ductile && install -m0644 README.md PRIVSEP.md NEWS.md share/doc/reference.md $(DESTDIR)$(DATADIR)/doc/ductile/
+	$(Q)install -d $(DESTDIR)$(DATADIR)/doc/ductile && install -m0644 README.md PRIVSEP.md NEWS.md share/doc/reference.md share/doc/posture-*.svg $(DESTDIR)$(DATADIR)/doc/ductile/
+	$(Q)install -d $(DESTDIR)$(DATADIR)/ductile/schema && install -m0644 share/schema/*.json $(DESTDIR)$(DATADIR)/ductile/schema/
+	$(Q)rm -rf $(DESTDIR)$(DATADIR)/doc/ductile/examples && cp -R share/systemd/examples $(DESTDIR)$(DATADIR)/doc/ductile/ && chmod -R u=rwX,go=rX $(DESTDIR)$(DATADIR)/doc/ductile/examples
 	$(Q)install -m0644 share/man/*.8 $(DESTDIR)$(MANDIR)/man8/
 	$(Q)rm -rf $(DESTDIR)$(DATADIR)/ductile/plugins && cp -R share/plugins $(DESTDIR)$(DATADIR)/ductile/
 	$(Q)find $(DESTDIR)$(DATADIR)/ductile/plugins \( -name __pycache__ -o -name '*.pyc' \) -prune -exec rm -rf {} +
@@ -180,12 +186,17 @@ build/reference: share/doc/reference.c build/rel/libcommon.a $(wildcard */*.def 
 share/doc/reference.md: build/reference
 	$(Q)$< > $@
 
+# The pictures of the three postures, from what the gate finds in a nest.
+.PHONY: postures
+postures: stage
+	$(Q)mkdir -p build/postures && tests/lib/nest bash /mnt/src/share/doc/postures /mnt/src/build/postures && cp build/postures/*.svg share/doc/
+
 # ---- dependencies -----------------------------------------------------------
 # Debian 12. As root: installs what is missing and keeps the list of it in .deps-added. Otherwise: prints the line to run.
 
 DEPS := gcc libc6-dev linux-libc-dev libyaml-dev libacl1-dev libsodium-dev libsqlite3-dev libjansson-dev \
-        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sqlite3 procps passwd util-linux iproute2 nftables systemd \
-        systemd-container debootstrap ca-certificates clang clang-format clang-tidy cppcheck shellcheck mandoc
+        libev-dev libmicrohttpd-dev libcmocka-dev python3 git acl age sudo sqlite3 procps passwd util-linux iproute2 nftables systemd \
+        systemd-container debootstrap ca-certificates clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc
 
 .PHONY: deps
 deps:
@@ -218,6 +229,7 @@ stage-san: stage $(PROGRAMS:%=build/san/bin/%)
 # And on an older kernel.
 .PHONY: stage-abi2
 stage-abi2: stage $(PROGRAMS:%=build/abi2/bin/%)
+	$(Q)cp build/broken/bin/popped build/abi2/bin/
 	$(Q)rm -rf build/stage-abi2 && cp -R build/stage build/stage-abi2
 	$(Q)install -m0755 build/abi2/bin/ductile build/abi2/bin/ductile-install build/abi2/bin/ductile-vault build/stage-abi2/usr/local/bin/
 	$(Q)install -m0711 build/abi2/bin/ductile-gate build/abi2/bin/ductile-run build/stage-abi2/usr/local/bin/
@@ -243,8 +255,20 @@ fuzz-$(1): build/san/fuzz/$(1)
 endef
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz,$(t))))
 
+# What strangers and disks hand to the vault, by libFuzzer only (tests/fuzz/run-age): make fuzz-age_header S=600.
+AGE_FUZZ := age_header age_armor age_stream bech32 vault_json vault_import
+AGE_FUZZED := $(wildcard libcommon/age*.c libcommon/vault*.c) libcommon/bech32.c libcommon/json_text.c libcommon/secret.c libcommon/str.c ductile-vault/parse.c
+build/fuzz/bin/%: tests/fuzz/%.c tests/fuzz/lab.h $(AGE_FUZZED) $(wildcard libcommon/*.h ductile-vault/*.h) build/rel/libcommon.a
+	$(say) FUZZ '$@'
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(filter-out -MMD -MP,$(BASE)) $(CFLAGS_san) -fsanitize=fuzzer -o $@ -Iductile-vault $< $(AGE_FUZZED) build/rel/libcommon.a -lsodium -ljansson -lyaml -lacl
+.PHONY: $(AGE_FUZZ:%=fuzz-%)
+$(AGE_FUZZ:%=fuzz-%): fuzz-%: build/fuzz/bin/%
+	$(Q)mkdir -p build/fuzz/$*
+	$(Q)$< -max_total_time=$(or $(S),60) build/fuzz/$* tests/fuzz/corpus/$*
+
 .PHONY: check check-long test-programs
-test-programs: stage stage-san stage-abi2 $(UNIT_BINARIES) $(FUZZ_TARGETS:%=build/san/fuzz/%)
+test-programs: stage stage-san stage-abi2 $(UNIT_BINARIES) $(FUZZ_TARGETS:%=build/san/fuzz/%) $(AGE_FUZZ:%=build/fuzz/bin/%)
 check: deps
 	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) test-programs
 	$(Q)tests/run $(SUITES)
@@ -271,8 +295,20 @@ build/bench/spawn: build/rel/tests/bench/spawn.o build/rel/ductile-run/warden/la
 .PHONY: bench-spawn deps-bench
 deps-bench: deps
 	$(Q)$(MAKE) -s deps DEPS='$(BENCH_DEPS)'
-bench-spawn: deps-bench build/bench/noop build/bench/spawn
-	$(Q)tests/lib/nest python3 /mnt/src/tests/bench/spawn.py
+bench-spawn: deps build/bench/noop build/bench/spawn
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) stage
+	$(Q)HOST_EXTRA=,s6,gosu,opendoas,bubblewrap BOOT_S=1800 tests/host/boot tests/bench/spawn.sh
+
+# What the gate costs at boot, and how that grows: in a nest. BENCH_SIZES='ACCOUNTS:PLUGINS ...' BENCH_PROVE=1
+.PHONY: bench-gate
+bench-gate: deps
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) stage
+	$(Q)tests/lib/nest bash /mnt/src/tests/bench/gate.sh
+
+.PHONY: bench-vault
+bench-vault: deps
+	$(Q)$(MAKE) -s -j$$(nproc) V=$(V) stage
+	$(Q)tests/lib/nest bash /mnt/src/tests/bench/vault.sh
 
 # The attack catalogue, aimed at other droppers too: share/doc/attacks.md
 .PHONY: attacks
@@ -287,6 +323,14 @@ build/bench/mask: build/rel/tests/bench/mask.o build/rel/libcommon.a
 .PHONY: bench-mask
 bench-mask: deps build/bench/mask
 	$(Q)build/bench/mask
+
+build/bench/compose: build/rel/tests/bench/compose.o build/rel/libcommon.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_rel) $(LDFLAGS) -o $@ $^ -ljansson -lsodium -lyaml
+
+.PHONY: bench-compose
+bench-compose: deps build/bench/compose
+	$(Q)build/bench/compose
 
 # ---- lint -----------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 // Attempts. Each runs in a process of its own, already dropped, and may leave that process in any state.
 #include "attempts.h"
+#include "fd.h"
 #include "owned.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -106,17 +107,29 @@ static int may_write(const struct attempt_target *t)
     char dir[LIMIT_PATH];
     int r = open_path(t->path, O_WRONLY | O_APPEND);
 
-    if (r != -ENOENT)
+    if (r != -ENOENT && r != -EISDIR)
         return r;
-    snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(t->path, '/') - t->path), t->path);
-    return result(faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS));
+    snprintf(dir, sizeof(dir), "%s", t->path);
+    do { // the directory itself, or the nearest one in which it could be made
+        r = result(faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS));
+        *strrchr(dir, '/') = '\0';
+    } while (r == -ENOENT && dir[0]);
+    return r;
 }
 
 static int control_may_write(void)
 {
-    struct attempt_target twin = {0};
+    char path[64];
+    const struct attempt_target twin = {.path = path};
 
-    return fresh_path("/tmp", twin.path, sizeof(twin.path)) < 0 ? err_last() : may_write(&twin);
+    return fresh_path("/tmp", path, sizeof(path)) < 0 ? err_last() : may_write(&twin);
+}
+
+static int control_plant(void)
+{
+    const struct attempt_target twin = {.path = "/tmp"};
+
+    return write_file(&twin);
 }
 
 static int nothing(void)
@@ -140,6 +153,24 @@ static int dial(const char *path)
 static int connect_socket(const struct attempt_target *t)
 {
     return dial(t->path);
+}
+
+// Any socket of a directory that only the account may list.
+static int connect_any(const struct attempt_target *t)
+{
+    char **names = NULL, path[LIMIT_PATH];
+    size_t n = 0;
+    OWNED(fd_closep) int dir = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = dir < 0 ? err_last() : fd_list_some(dir, 64, &names, &n);
+
+    if (r == 0)
+        r = -ENOENT;
+    for (size_t i = 0; i < n && r != 0; i++) {
+        snprintf(path, sizeof(path), "%.700s/%.255s", t->path, names[i]);
+        r = dial(path);
+    }
+    fd_list_free(names, n);
+    return r;
 }
 
 static int control_socket(void)
@@ -304,10 +335,32 @@ static int with_child(int (*fn)(const struct attempt_target *))
     return r;
 }
 
+// Is it traced already? What of /proc cannot be read says no.
+static bool is_traced(pid_t pid)
+{
+    char path[64], text[2048];
+    const char *word;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    text[n > 0 ? n : 0] = '\0';
+    word = strstr(text, "TracerPid:");
+    return word && strtol(word + strlen("TracerPid:"), NULL, 10) != 0;
+}
+
+// One tracer at a time: while another account's attempt holds the target, the kernel says EPERM too.
 static int trace(const struct attempt_target *t)
 {
-    if (ptrace(PTRACE_SEIZE, t->pid, NULL, NULL) < 0)
-        return err_last();
+    for (int i = 0, alone = 0;; i++) {
+        if (ptrace(PTRACE_SEIZE, t->pid, NULL, NULL) == 0)
+            break;
+        int r = err_last();
+        alone = is_traced(t->pid) ? 0 : alone + 1;
+        if (r != -EPERM || alone > 1 || i == 100)
+            return r;
+        usleep(alone ? 0 : 1000);
+    }
     ptrace(PTRACE_DETACH, t->pid, NULL, NULL);
     return 0;
 }
@@ -413,26 +466,44 @@ static int start_thread(const struct attempt_target *t)
     return r ? -r : -pthread_join(id, NULL);
 }
 
-const struct attempt attempt_open_file = {open_file, control_file, {EACCES, EPERM}};
-const struct attempt attempt_list_dir = {list_dir, control_dir, {EACCES, EPERM}};
-const struct attempt attempt_connect_socket = {connect_socket, control_socket, {EACCES, EPERM}};
+const struct attempt attempt_open_file = {
+    .run = open_file, .control = control_file, .denials = {EACCES, EPERM}};
+const struct attempt attempt_list_dir = {.run = list_dir, .control = control_dir, .denials = {EACCES, EPERM}};
+const struct attempt attempt_connect_any = {
+    .run = connect_any, .control = control_socket, .denials = {EACCES, EPERM}};
+const struct attempt attempt_connect_socket = {
+    .run = connect_socket, .control = control_socket, .denials = {EACCES, EPERM}};
 // What the rules' reject answers, for IPv4 and IPv6. Not ECONNREFUSED: that is also a port without a
 // listener.
-const struct attempt attempt_dial = {dial_port, NULL, {EHOSTUNREACH, EACCES}};
-const struct attempt attempt_open_socket = {open_socket, control_local, {EACCES, EPERM}};
-const struct attempt attempt_become = {become, control_become, {EPERM}};
-const struct attempt attempt_take_group = {take_group, NULL, {EPERM}};
-const struct attempt attempt_raise_caps = {raise_caps, control_caps, {EPERM}};
-const struct attempt attempt_no_new_privs = {no_new_privs, NULL, {EPERM}};
-const struct attempt attempt_userns_clone = {userns_clone, control_clone, {EPERM, ENOSYS}};
-const struct attempt attempt_userns_unshare = {userns_unshare, control_unshare, {EPERM, ENOSYS}};
-const struct attempt attempt_userns_clone3 = {userns_clone3, NULL, {EPERM, ENOSYS}};
-const struct attempt attempt_trace = {trace, control_trace, {EPERM, EACCES}};
-const struct attempt attempt_read_memory = {read_memory, control_memory, {EPERM, EACCES}};
-const struct attempt attempt_get_fd = {get_fd, control_fd, {EPERM, EACCES}};
-const struct attempt attempt_open_proc = {open_proc, control_proc, {EPERM, EACCES}};
-const struct attempt attempt_send_signal = {send_signal, control_signal, {EPERM}};
-const struct attempt attempt_write_file = {write_file, nothing, {EACCES, EPERM}};
-const struct attempt attempt_may_write = {may_write, control_may_write, {EACCES, EPERM, EROFS}};
-const struct attempt attempt_run_shell = {run_shell, nothing, {EACCES, EPERM}};
-const struct attempt attempt_start_thread = {start_thread, nothing, {EPERM}};
+const struct attempt attempt_dial = {.run = dial_port, .denials = {EHOSTUNREACH, EACCES}};
+const struct attempt attempt_open_socket = {
+    .run = open_socket, .control = control_local, .denials = {EACCES, EPERM}};
+const struct attempt attempt_become = {
+    .run = become, .control = control_become, .denials = {EPERM}, .taints = true};
+const struct attempt attempt_take_group = {.run = take_group, .denials = {EPERM}, .taints = true};
+const struct attempt attempt_raise_caps = {
+    .run = raise_caps, .control = control_caps, .denials = {EPERM}, .taints = true};
+const struct attempt attempt_no_new_privs = {.run = no_new_privs, .denials = {EPERM}};
+const struct attempt attempt_userns_clone = {
+    .run = userns_clone, .control = control_clone, .denials = {EPERM, ENOSYS}};
+const struct attempt attempt_userns_unshare = {
+    userns_unshare, control_unshare, {EPERM, ENOSYS}, .taints = true};
+const struct attempt attempt_userns_clone3 = {.run = userns_clone3, .denials = {EPERM, ENOSYS}};
+const struct attempt attempt_trace = {
+    .run = trace, .control = control_trace, .denials = {EPERM, EACCES}, .taints = true};
+const struct attempt attempt_read_memory = {
+    .run = read_memory, .control = control_memory, .denials = {EPERM, EACCES}};
+const struct attempt attempt_get_fd = {.run = get_fd, .control = control_fd, .denials = {EPERM, EACCES}};
+const struct attempt attempt_open_proc = {
+    .run = open_proc, .control = control_proc, .denials = {EPERM, EACCES}};
+const struct attempt attempt_send_signal = {
+    .run = send_signal, .control = control_signal, .denials = {EPERM}};
+const struct attempt attempt_write_file = {.run = write_file, .control = nothing, .denials = {EACCES, EPERM}};
+const struct attempt attempt_plant = {
+    .run = write_file, .control = control_plant, .denials = {EACCES, EPERM, EROFS}};
+const struct attempt attempt_read_environ = {
+    .run = open_environ, .control = control_proc, .denials = {EPERM, EACCES}};
+const struct attempt attempt_may_write = {
+    .run = may_write, .control = control_may_write, .denials = {EACCES, EPERM, EROFS}};
+const struct attempt attempt_run_shell = {.run = run_shell, .control = nothing, .denials = {EACCES, EPERM}};
+const struct attempt attempt_start_thread = {.run = start_thread, .control = nothing, .denials = {EPERM}};

@@ -36,13 +36,27 @@ enum target {
     TARGET_USER_BUS,
     TARGET_AUTHORIZED_KEYS,
     TARGET_SHELL_RC,
+    TARGET_HOME_CREDS,
+    TARGET_CODE,
+    TARGET_UNITS,
+    TARGET_CRON,
+    TARGET_ROOT_PATH,
+    TARGET_CONTAINERS,
+    TARGET_SETUID_PROGRAMS,
+    TARGET_OWN_CODE,
+    TARGET_OWN_FILE,
+    TARGET_CWD,
+    TARGET_USER_UNITS,
+    TARGET_TMUX,
+    TARGET_SCREEN,
+    TARGET_LINGER,
     TARGET_OWN_STATE,
     TARGET_OWN_HOME,
     TARGET_TMP,
 };
 
 struct attempt_target {
-    char path[LIMIT_PATH];
+    const char *path; // NULL: none
     uint32_t id;
     pid_t pid;
     const char *shown; // where there is no path
@@ -57,6 +71,7 @@ struct attempt {
     // the attempt bites.
     int (*control)(void);
     int denials[4]; // errnos that are a denial; others (ENOENT, ESRCH) prove nothing
+    bool taints;    // where it works, its process is no longer what the next attempt should start from
 };
 
 // The loopback address of a family.
@@ -65,7 +80,8 @@ socklen_t attempt_loopback(int family, uint16_t port, struct sockaddr_storage *r
 bool attempt_is_denial(const struct attempt *attempt, int error);
 
 extern const struct attempt attempt_dial, attempt_open_socket, attempt_open_file, attempt_list_dir,
-    attempt_connect_socket, attempt_become, attempt_take_group, attempt_raise_caps, attempt_no_new_privs,
-    attempt_userns_clone, attempt_userns_unshare, attempt_userns_clone3, attempt_trace, attempt_read_memory,
-    attempt_get_fd, attempt_open_proc, attempt_send_signal, attempt_write_file, attempt_may_write,
-    attempt_run_shell, attempt_start_thread;
+    attempt_connect_socket, attempt_connect_any, attempt_become, attempt_take_group, attempt_raise_caps,
+    attempt_no_new_privs, attempt_userns_clone, attempt_userns_unshare, attempt_userns_clone3, attempt_trace,
+    attempt_read_memory, attempt_get_fd, attempt_open_proc, attempt_send_signal, attempt_write_file,
+    attempt_may_write, attempt_run_shell, attempt_start_thread, attempt_plant, attempt_read_environ,
+    attempt_reopen_fds, attempt_gain, attempt_make_dir, attempt_read_any, attempt_resolve_tilde;

@@ -47,6 +47,33 @@ static enum check_id check_of(enum layout_id id)
                                                    : CHECK_LAYOUT;
 }
 
+// A directory that many rows lie below is told of once, by the first of them; the rest follows from it.
+static bool is_told(const struct gate *g, const struct seen *s)
+{
+    const char *end = strstr(s->before, " is ");
+    size_t len = end ? (size_t)(end - s->before) : 0;
+
+    for (size_t i = 0; s->fault == LAYOUT_PARENT && len > 0 && i < g->n_findings; i++) {
+        const struct finding *f = &g->findings[i];
+        if (f->verdict == VERDICT_REFUSE &&
+            (f->check == CHECK_LAYOUT || f->check == CHECK_KEY || f->check == CHECK_STATE) &&
+            ((strlen(f->subject) == len && strncmp(f->subject, s->before, len) == 0) ||
+             (str_starts(f->evidence, "found ") && str_starts(f->evidence + 6, s->before))))
+            return true;
+    }
+    return false;
+}
+
+// What lies below a row that is refused follows from it too, where it cannot be seen.
+static bool is_behind(const struct gate *g, const char *path)
+{
+    for (size_t i = 0; i < g->n_findings; i++)
+        if (g->findings[i].check == CHECK_LAYOUT && g->findings[i].verdict == VERDICT_REFUSE &&
+            str_path_within(path, g->findings[i].subject))
+            return true;
+    return false;
+}
+
 static void check_item(struct gate *g, const struct layout_item *item)
 {
     struct seen s;
@@ -57,9 +84,10 @@ static void check_item(struct gate *g, const struct layout_item *item)
     enum check_id check = check_of(item->id);
     if (s.fault == LAYOUT_OK)
         gate_note(g, check, VERDICT_PASS, item->path, "%s", s.before);
-    else if (s.fault == LAYOUT_UNKNOWN)
-        gate_note(g, check, VERDICT_UNPROVEN, item->path, "%s", s.before);
-    else
+    else if (s.fault == LAYOUT_UNKNOWN) {
+        if (!is_behind(g, item->path))
+            gate_note(g, check, VERDICT_UNPROVEN, item->path, "%s", s.before);
+    } else if (item->id == LAYOUT_KEY || !is_told(g, &s)) // of secret zero it is always said
         gate_note(g, check, VERDICT_REFUSE, item->path, "found %s, expected %s", s.before, s.after);
 }
 
@@ -72,13 +100,14 @@ void check_floor(struct gate *g)
         return;
     }
     for (size_t i = 0; i < layout.n; i++)
-        check_item(g, &layout.list[i]);
+        if (gate_step(g, layout.list[i].path))
+            check_item(g, &layout.list[i]);
     layout_free(&layout);
 }
 
 // ---- homes --------------------------------------------------------------------------------------
 
-static void check_home(struct gate *g, const struct account_config *a)
+void check_home(struct gate *g, const struct account_config *a)
 {
     struct stat st;
     int r = fd_stat(g->root, a->home, &st);
@@ -139,17 +168,35 @@ static void check_home_code(struct gate *g, const struct account_config *a)
 
 static void check_home_creds(struct gate *g, const struct account_config *a)
 {
-    static const char *const creds[] = {".ssh", ".config/gh", ".netrc", ".aws", ".gnupg"};
-
-    for (size_t i = 0; i < ARRAY_LEN(creds); i++) {
+    for (const char *const *name = gate_creds; *name; name++) {
         char path[LIMIT_PATH];
-        snprintf(path, sizeof(path), "%.900s/%s", a->home, creds[i]);
-        OWNED(fd_closep)
-        int fd = fd_open(g->root, path, O_RDONLY | O_NONBLOCK, 0); // a FIFO must not hold the boot
+        snprintf(path, sizeof(path), "%.900s/%s", a->home, *name);
+        if (gate_hangs(g, path))
+            continue;
+        // Links are followed, as a thief would; a FIFO must not hold the boot. An image is not tried.
+        OWNED(fd_closep) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         if (fd >= 0)
             gate_note(g, CHECK_HOME_CREDS, VERDICT_REFUSE, path, "uid %u opened it", geteuid());
-        else if (fd != -ENOENT)
-            gate_note(g, CHECK_HOME_CREDS, VERDICT_PASS, path, "%s", strerror(-fd));
+        else if (errno != ENOENT)
+            gate_note(g, CHECK_HOME_CREDS, VERDICT_PASS, path, "%s", strerror(errno));
+    }
+}
+
+// A mount of its own may lie on the home, or on what in it holds credentials.
+void check_answers(struct gate *g)
+{
+    char path[LIMIT_PATH];
+    struct stat st;
+
+    for (size_t i = 0; i < g->config->accounts.n; i++) {
+        const struct account_config *a = &g->config->accounts.list[i];
+        if (a->mode != MODE_CREDENTIALED || !gate_step(g, a->home) || fd_stat(g->root, a->home, &st) < 0)
+            continue; // what it says, check_homes judges
+        for (const char *const *name = gate_creds; *name; name++) {
+            snprintf(path, sizeof(path), "%.900s/%s", a->home, *name);
+            if (gate_step(g, path) && stat(path, &st) < 0)
+                continue;
+        }
     }
 }
 
@@ -157,7 +204,7 @@ void check_homes(struct gate *g)
 {
     for (size_t i = 0; i < g->config->accounts.n; i++) {
         const struct account_config *a = &g->config->accounts.list[i];
-        if (a->mode != MODE_CREDENTIALED)
+        if (a->mode != MODE_CREDENTIALED || !gate_step(g, a->home))
             continue;
         check_home(g, a);
         check_home_code(g, a);

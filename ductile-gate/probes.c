@@ -1,38 +1,17 @@
-// Trying to climb the wall. For each identity a child drops exactly as the warden's children do, by the same
-// function; every attempt then runs in a child of its own, with its control: the same thing done to a
-// harmless twin, which must succeed. A denial without a control that succeeded proves nothing.
-#include "attempts.h"
+// Trying to climb the wall: the table of attempts, whom each is for, and what it is aimed at. lanes.c makes
+// them, as each account, after exactly the warden's drop; judge.c says what came of it.
+#include "probes.h"
 #include "egress.h"
 #include "fd.h"
-#include "gate.h"
-#include "log.h"
-#include "privs.h"
+#include "keyfile.h"
 #include "wall.h"
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 enum who { WHO_ALL, WHO_CONFINED, WHO_CREDENTIALED, WHO_NETLESS, WHO_FILTERED };
-enum probe_id {
-#define PROBE(id, word, who, form, attempt, target, layer, what) PROBE_##id,
-#define WORKS(id, word, who, form, attempt, target, what)        PROBE_##id,
-#define LOGIN(id, word, form, attempt, target, what)             PROBE_##id,
-#define SCOPED(id, word, who, form, attempt, target, abi, what)  PROBE_##id,
-#include "probes.def"
-#undef PROBE
-#undef SCOPED
-#undef WORKS
-#undef LOGIN
-    PROBE_COUNT_
-};
-
 static const struct row {
     struct probe_row shown;
     enum who who;
@@ -73,89 +52,16 @@ const struct probe_row *probe_row(unsigned probe)
     return probe < PROBE_COUNT_ ? &rows[probe].shown : NULL;
 }
 
-// ---- twins and the real ones --------------------------------------------------------------------
-
-struct actors {
-    pid_t warden, bus, sibling;
-    pid_t twins[3]; // to be ended
-};
-
-// A child that only waits. uid -1: as we are.
-static pid_t start_twin(int64_t uid, int64_t gid, bool dumpable)
+const char *probe_who(unsigned probe)
 {
-    int ready[2];
-    char byte;
-
-    if (pipe2(ready, O_CLOEXEC) < 0)
-        return -1;
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0) {
-        close(ready[0]);
-        if ((uid >= 0 && privs_become((uid_t)uid, (gid_t)gid) < 0) || prctl(PR_SET_DUMPABLE, dumpable) < 0)
-            _exit(1);
-        close(ready[1]);
-        while (getppid() == parent) // ends with us, whatever happens: a drop clears any death signal
-            usleep(50000);
-        _exit(0);
+    switch (rows[probe].who) {
+    case WHO_ALL: return "every account";
+    case WHO_CONFINED: return "confined";
+    case WHO_CREDENTIALED: return "credentialed";
+    case WHO_NETLESS: return "network: none";
+    case WHO_FILTERED: return "egress";
     }
-    close(ready[1]);
-    if (pid > 0 && read(ready[0], &byte, 1) != 0)
-        pid = -1;
-    close(ready[0]);
-    return pid;
-}
-
-static void end_twin(pid_t pid, int64_t uid)
-{
-    if (pid <= 0)
-        return;
-    // It has another uid, and we may not signal it: a helper that is that uid may.
-    pid_t helper = fork();
-    if (helper == 0)
-        _exit((uid < 0 || setresuid((uid_t)-1, (uid_t)uid, (uid_t)-1) == 0) && kill(pid, SIGKILL) == 0 ? 0
-                                                                                                       : 1);
-    if (helper > 0)
-        waitpid(helper, NULL, 0);
-    waitpid(pid, NULL, 0);
-}
-
-// The running gateway says in its lock file who it is. 0 where none runs.
-static void find_gateway(const struct gate *g, struct actors *a)
-{
-    char path[LIMIT_PATH + 8];
-    OWNED(freep) char *text = NULL;
-    size_t len;
-    int warden = 0, bus = 0;
-    const char *slash = strrchr(g->config->api_socket, '/');
-
-    snprintf(path, sizeof(path), "%.*s/lock", (int)(slash - g->config->api_socket), g->config->api_socket);
-    if (fd_read_file(g->root, path, 256, &text, &len) < 0 ||
-        sscanf(text, "warden %d\nbus %d", &warden, &bus) != 2)
-        return;
-    if (warden > 1 && bus > 1 && (kill(warden, 0) == 0 || errno == EPERM) &&
-        (kill(bus, 0) == 0 || errno == EPERM)) {
-        a->warden = warden;
-        a->bus = bus;
-    }
-}
-
-static void start_actors(struct gate *g, struct actors *a, const struct account_config *account, bool real)
-{
-    if (real)
-        find_gateway(g, a);
-    if (!a->warden) {
-        a->warden = a->twins[0] = start_twin(-1, -1, false);
-        a->bus = a->twins[1] = start_twin(g->config->bus_uid, g->config->bus_gid, false);
-    }
-    // Same uid, dumpable, outside of any domain: only the domain can keep a sibling out.
-    a->sibling = a->twins[2] = account ? start_twin(account->uid, account->gid, true) : 0;
-}
-
-static void end_actors(struct gate *g, struct actors *a, const struct account_config *account)
-{
-    end_twin(a->twins[0], -1);
-    end_twin(a->twins[1], g->config->bus_uid);
-    end_twin(a->twins[2], account ? account->uid : -1);
+    return "";
 }
 
 // ---- targets ------------------------------------------------------------------------------------
@@ -163,47 +69,115 @@ static void end_actors(struct gate *g, struct actors *a, const struct account_co
 struct trial {
     struct gate *gate;
     const struct actors *actors;
+    struct lane *lane;
     unsigned identity;
     bool all;
-    int out; // results go here
+    const struct account_config **owners; // of the locks; NULL in the short form
 };
+
+// Targets that a host may well lack: what is not there is no way in.
+static bool may_lack(enum target target)
+{
+    switch (target) {
+    case TARGET_HOME_SSH:
+    case TARGET_HOME_GH:
+    case TARGET_HOME_CREDS:
+    case TARGET_HOME_CODE:
+    case TARGET_CODE:
+    case TARGET_UNITS:
+    case TARGET_CRON:
+    case TARGET_ROOT_PATH:
+    case TARGET_CONTAINERS:
+    case TARGET_SETUID_PROGRAMS:
+    case TARGET_OWN_CODE:
+    case TARGET_OWN_FILE:
+    case TARGET_SOCKET: return true;
+    case TARGET_NOTHING:
+    case TARGET_KEY:
+    case TARGET_VAULT:
+    case TARGET_LEDGER:
+    case TARGET_CONFIG:
+    case TARGET_STATE:
+    case TARGET_ACCOUNTS:
+    case TARGET_SIBLINGS:
+    case TARGET_UID_ROOT:
+    case TARGET_UID_SERVICE:
+    case TARGET_UID_BUS:
+    case TARGET_UID_OTHERS:
+    case TARGET_GID_ROOT:
+    case TARGET_PID_WARDEN:
+    case TARGET_PID_BUS:
+    case TARGET_PID_SIBLING:
+    case TARGET_LISTENER4:
+    case TARGET_LISTENER6:
+    case TARGET_INET:
+    case TARGET_INET6:
+    case TARGET_NETLINK:
+    case TARGET_USER_MANAGER:
+    case TARGET_USER_BUS:
+    case TARGET_AUTHORIZED_KEYS:
+    case TARGET_SHELL_RC:
+    case TARGET_USER_UNITS:
+    case TARGET_TMUX:
+    case TARGET_SCREEN:
+    case TARGET_LINGER:
+    case TARGET_OWN_STATE:
+    case TARGET_OWN_HOME:
+    case TARGET_CWD:
+    case TARGET_TMP: break;
+    }
+    return false;
+}
+
+// What should be there on every host, and the service can see.
+static bool must_be(enum target target)
+{
+    return target == TARGET_KEY || target == TARGET_VAULT || target == TARGET_CONFIG;
+}
 
 static void one(struct trial *t, unsigned probe, const struct attempt_target *target)
 {
-    struct probe_result r = {.probe = probe, .identity = t->identity, .cell = CELL_UNPROVEN};
     const struct row *row = &rows[probe];
+    const struct probe_try attempt = {.probe = probe,
+                                      .attempt = row->attempt,
+                                      .abi = row->shown.abi,
+                                      .optional = may_lack(row->target),
+                                      .must_be = must_be(row->target),
+                                      .target = *target};
 
-    snprintf(r.target, sizeof(r.target), "%.150s", target->path[0] ? target->path : target->shown);
-    pid_t pid = fork();
-    if (pid == 0) {
-        alarm(4);                          // a probe that hangs proves nothing, and holds up nothing
-        int e = row->attempt->run(target); // first: a control may give up what the attempt would use
-        bool outside = target->port != 0;  // its control was made by the gate: only another uid can show it
-        r.twin = row->attempt->control != NULL || outside;
-        r.control = !r.twin || e == 0 || (outside ? target->reached : row->attempt->control() == 0);
-        r.error = -e;
-        r.cell = e == 0 ? CELL_ALLOWED : attempt_is_denial(row->attempt, -e) ? CELL_DENIED : CELL_UNPROVEN;
-        if (e == 0 && wall_landlock_abi() < row->shown.abi)
-            r.cell = CELL_ABSENT; // said, not refused: this kernel has no such layer
-        _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);
-    }
-    int status = 1;
-    if (pid > 0)
-        waitpid(pid, &status, 0);
-    if (status != 0 && write(t->out, &r, sizeof(r)) < 0)
-        _exit(1);
+    if (!lane_add(t->lane, &attempt))
+        t->lane->failed = true;
 }
 
 __attribute__((format(printf, 3, 4))) static void on_path(struct trial *t, unsigned probe, const char *format,
                                                           ...)
 {
     struct attempt_target target = {0};
+    char path[LIMIT_PATH];
     va_list ap;
 
     va_start(ap, format);
-    vsnprintf(target.path, sizeof(target.path), format, ap);
+    vsnprintf(path, sizeof(path), format, ap);
     va_end(ap);
-    one(t, probe, &target);
+    target.path = strdup(path); // the lane's from here on
+    if (target.path)
+        one(t, probe, &target);
+    else
+        t->lane->failed = true;
+}
+
+// A credential lies where the service manager put it for this unit, or for the gateway's.
+static void on_key(struct trial *t, unsigned probe)
+{
+    const struct config *c = t->gate->config;
+    const char *dir = getenv("CREDENTIALS_DIRECTORY"), *name = c->age_key_file + strlen(KEYFILE_CREDENTIAL);
+
+    if (!keyfile_is_credential(c->age_key_file))
+        on_path(t, probe, "%s", c->age_key_file);
+    else if (dir)
+        on_path(t, probe, "%s/%s", dir, name);
+    else
+        on_path(t, probe, "/run/credentials/%s.service/%s", c->name, name);
 }
 
 static void on_id(struct trial *t, unsigned probe, int64_t id, const char *who)
@@ -239,25 +213,83 @@ static void on_listener(struct trial *t, unsigned probe, int family)
         one(t, probe, &target);
 }
 
+// The others of an account, those first that come after it. The short form tries the next few state_dirs
+// only: each is still tried by some, and 200 accounts take 200 times as long as one, not 40,000 times.
+enum { SHORT_OTHERS = 4 };
+
 static void on_others(struct trial *t, unsigned probe, enum target kind)
 {
+    static const char *const creds[] = {".netrc", ".aws", ".gnupg"};
     const struct config *c = t->gate->config;
     const struct account_config *self = t->gate->identities[t->identity].account;
+    const size_t n = c->accounts.n, from = self ? (size_t)(self - c->accounts.list) + 1 : 0;
+    size_t siblings = t->all ? SIZE_MAX : SHORT_OTHERS;
 
-    for (size_t i = 0; i < c->accounts.n; i++) {
-        const struct account_config *a = &c->accounts.list[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct account_config *a = &c->accounts.list[(from + i) % n];
         if (a == self)
             continue;
         if (kind == TARGET_UID_OTHERS)
             on_id(t, probe, a->uid, a->name);
-        else if (kind == TARGET_SIBLINGS && a->state_dir)
+        else if (kind == TARGET_SIBLINGS && a->state_dir) {
             on_path(t, probe, "%s", a->state_dir);
-        else if (kind == TARGET_HOME_SSH && a->home)
+            if (--siblings == 0)
+                return;
+        } else if (kind == TARGET_HOME_SSH && a->home)
             on_path(t, probe, "%s/.ssh", a->home);
         else if (kind == TARGET_HOME_GH && a->home)
             on_path(t, probe, "%s/.config/gh", a->home);
+        for (size_t k = 0; kind == TARGET_HOME_CREDS && a->home && k < ARRAY_LEN(creds); k++)
+            on_path(t, probe, "%s/%s", a->home, creds[k]);
     }
 }
+
+static void on_paths(struct trial *t, unsigned probe, const char *const *paths)
+{
+    for (; *paths; paths++)
+        on_path(t, probe, "%s", *paths);
+}
+
+// Every tree that code runs from, but those in its own home: there the operator edits, and what runs is a
+// copy.
+static void on_code(struct trial *t, unsigned probe)
+{
+    const struct config *c = t->gate->config;
+    const struct account_config *self = t->gate->identities[t->identity].account;
+    char locked[LIMIT_PATH];
+
+    for (size_t i = 0; i < c->plugin_roots.n; i++)
+        if (!self || config_home_of(c, c->plugin_roots.list[i]) != self)
+            on_path(t, probe, "%s", c->plugin_roots.list[i]);
+    on_path(t, probe, "%s", config_locked_dir(c, locked));
+}
+
+static void on_own_code(struct trial *t, unsigned probe)
+{
+    const struct gate *g = t->gate;
+
+    for (size_t i = 0; t->owners && i < g->lock.n; i++)
+        if (t->owners[i] && t->owners[i] == g->identities[t->identity].account)
+            on_path(t, probe, "%s", g->lock.list[i].code);
+}
+
+static const char *const units[] = {"/etc/systemd/system", "/run/systemd/system",
+                                    "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", NULL};
+static const char *const cron[] = {"/etc/cron.d",      "/etc/cron.hourly",         "/etc/cron.daily",
+                                   "/etc/cron.weekly", "/var/spool/cron/crontabs", NULL};
+static const char *const root_path[] = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", NULL};
+static const char *const containers[] = {"/run/docker.sock",
+                                         "/run/podman/podman.sock",
+                                         "/run/containerd/containerd.sock",
+                                         "/run/crio/crio.sock",
+                                         "/var/lib/incus/unix.socket",
+                                         "/var/lib/lxd/unix.socket",
+                                         "/var/snap/lxd/common/lxd/unix.socket",
+                                         "/run/libvirt/libvirt-sock",
+                                         "/run/libvirt/virtqemud-sock",
+                                         NULL};
+static const char *const setuid_programs[] = {"/usr/bin/sudo", "/usr/bin/su", "/usr/bin/pkexec",
+                                              "/usr/bin/doas", NULL};
 
 static void on_home_code(struct trial *t, unsigned probe)
 {
@@ -279,7 +311,7 @@ static void on_target(struct trial *t, unsigned probe)
     const struct account_config *self = t->gate->identities[t->identity].account;
 
     switch (rows[probe].target) {
-    case TARGET_KEY: on_path(t, probe, "%s", c->age_key_file); break;
+    case TARGET_KEY: on_key(t, probe); break;
     case TARGET_VAULT: on_path(t, probe, "%s", c->vault_file); break;
     case TARGET_LEDGER: on_path(t, probe, "%s", c->state_path); break;
     case TARGET_CONFIG: on_path(t, probe, "%s", c->path); break;
@@ -289,7 +321,16 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_SIBLINGS:
     case TARGET_HOME_SSH:
     case TARGET_HOME_GH:
+    case TARGET_HOME_CREDS:
     case TARGET_UID_OTHERS: on_others(t, probe, rows[probe].target); break;
+    case TARGET_CODE: on_code(t, probe); break;
+    case TARGET_UNITS: on_paths(t, probe, units); break;
+    case TARGET_CRON: on_paths(t, probe, cron); break;
+    case TARGET_ROOT_PATH: on_paths(t, probe, root_path); break;
+    case TARGET_CONTAINERS: on_paths(t, probe, containers); break;
+    case TARGET_SETUID_PROGRAMS: on_paths(t, probe, setuid_programs); break;
+    case TARGET_OWN_CODE: on_own_code(t, probe); break;
+    case TARGET_CWD: on_path(t, probe, "."); break;
     case TARGET_HOME_CODE: on_home_code(t, probe); break;
     case TARGET_UID_ROOT: on_id(t, probe, 0, "root"); break;
     case TARGET_UID_SERVICE: on_id(t, probe, c->uid, c->user); break;
@@ -297,8 +338,9 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_GID_ROOT: on_id(t, probe, 0, "root"); break;
     case TARGET_PID_WARDEN: on_pid(t, probe, t->actors->warden, "warden"); break;
     case TARGET_PID_BUS: on_pid(t, probe, t->actors->bus, "bus"); break;
-    case TARGET_PID_SIBLING: on_pid(t, probe, t->actors->sibling, "sibling"); break;
+    case TARGET_PID_SIBLING: on_pid(t, probe, t->lane->sibling, "sibling"); break;
     case TARGET_OWN_STATE:
+    case TARGET_OWN_FILE:
     case TARGET_OWN_HOME: on_path(t, probe, "%s", own_home(self)); break;
     case TARGET_USER_MANAGER:
         on_path(t, probe, "/run/user/%lld/systemd/private", self ? (long long)self->uid : -1LL);
@@ -306,6 +348,10 @@ static void on_target(struct trial *t, unsigned probe)
     case TARGET_USER_BUS: on_path(t, probe, "/run/user/%lld/bus", self ? (long long)self->uid : -1LL); break;
     case TARGET_AUTHORIZED_KEYS: on_path(t, probe, "%s/.ssh/authorized_keys", own_home(self)); break;
     case TARGET_SHELL_RC: on_path(t, probe, "%s/.profile", own_home(self)); break;
+    case TARGET_USER_UNITS: on_path(t, probe, "%s/.config/systemd/user", own_home(self)); break;
+    case TARGET_TMUX: on_path(t, probe, "/tmp/tmux-%lld", self ? (long long)self->uid : -1LL); break;
+    case TARGET_SCREEN: on_path(t, probe, "/run/screen/S-%s", self ? self->user : ""); break;
+    case TARGET_LINGER: on_path(t, probe, "/var/lib/systemd/linger/%s", self ? self->user : ""); break;
     case TARGET_TMP: on_path(t, probe, "/tmp"); break;
     case TARGET_INET: on_id(t, probe, AF_INET, "AF_INET"); break;
     case TARGET_INET6: on_id(t, probe, AF_INET6, "AF_INET6"); break;
@@ -326,14 +372,7 @@ static bool concerns(const struct row *row, const struct identity *id)
            (row->who == WHO_NETLESS && id->account && id->account->network == NETWORK_NONE);
 }
 
-static void try_all(struct trial *t)
-{
-    for (unsigned i = 0; i < PROBE_COUNT_; i++)
-        if ((t->all || rows[i].shown.brief) && concerns(&rows[i], &t->gate->identities[t->identity]))
-            on_target(t, i);
-}
-
-static struct privs_plan plan_for(const struct gate *g, const struct account_config *a, int landlock)
+static struct privs_plan plan_for(const struct gate *g, const struct account_config *a)
 {
     return (struct privs_plan){
         .enforce = a != NULL,
@@ -345,134 +384,13 @@ static struct privs_plan plan_for(const struct gate *g, const struct account_con
         .fd_out = -1,
         .fd_err = -1,
         .cgroup_fd = -1,
-        .landlock_fd = landlock,
+        .landlock_fd = -1, // the child makes it
         .filter = a ? wall_filter_of(a) : NULL,
         .cwd = !a        ? "/"
                : a->home ? a->home
                          : a->state_dir,
         .make_tmp = a && !a->home,
     };
-}
-
-// In a child: drop, then try. A drop that fails is told as a result of its own.
-static void run_identity(struct trial *t)
-{
-    const struct account_config *a = t->gate->identities[t->identity].account;
-    struct privs_record record = {0};
-    uint32_t layers;
-    int landlock = a && !privs_broken(BREAK_NOLANDLOCK) ? wall_landlock_of(t->gate->config, a, &layers) : -1;
-    const struct privs_plan plan = plan_for(t->gate, a, landlock);
-
-    if (privs_drop(&plan, &record) < 0) {
-        struct probe_result r = {.probe = PROBE_COUNT_, .identity = t->identity, .error = -record.error};
-        snprintf(r.target, sizeof(r.target), "stage %s: %s", privs_stage_name((enum privs_stage)record.stage),
-                 plan.cwd);
-        _exit(write(t->out, &r, sizeof(r)) == sizeof(r) ? 0 : 1);
-    }
-    try_all(t);
-    _exit(0);
-}
-
-static bool is_egress(unsigned probe)
-{
-    return probe == PROBE_EGRESS4 || probe == PROBE_EGRESS6;
-}
-
-static void note_result(struct gate *g, const struct probe_result *r)
-{
-    const struct identity *id = &g->identities[r->identity];
-
-    if (r->probe == PROBE_COUNT_) {
-        gate_note(g, CHECK_REACH, VERDICT_REFUSE, id->name, "the drop failed at %s (%s)", r->target,
-                  errno_name(r->error));
-        return;
-    }
-    struct probe_result *list = reallocarray(g->results, g->n_results + 1, sizeof(*list));
-    if (!list) {
-        g->failed = true;
-        return;
-    }
-    g->results = list;
-    list[g->n_results++] = *r;
-    const struct probe_row *row = &rows[r->probe].shown;
-    const char *error = r->error ? errno_name(r->error) : "no error";
-    if (!id->account)
-        return; // unconfined: what is open is told in the matrix, and nothing was promised
-    if (row->expected == EXPECTED_EITHER)
-        return; // note_login
-    const bool must = row->expected == EXPECTED_ALLOWED;
-    if (must && r->cell != CELL_ALLOWED)
-        gate_note(g, CHECK_WORKS, VERDICT_REFUSE, id->name, "%s: %s (%s)", row->what, r->target, error);
-    else if (!must && r->cell == CELL_ALLOWED)
-        gate_note(g, is_egress(r->probe) ? CHECK_EGRESS : CHECK_PROBE, VERDICT_REFUSE, id->name,
-                  "ALLOWED: %s %s", row->what, r->target);
-    else if (!must && (r->cell == CELL_UNPROVEN && r->error != ENOENT))
-        gate_note(g, is_egress(r->probe) ? CHECK_EGRESS : CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name,
-                  "%s %s: neither denied nor allowed (%s)", row->what, r->target, error);
-    else if (!r->control)
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, id->name, "%s %s: %s, but so was the twin",
-                  row->what, r->target, error);
-}
-
-// One line for each account that has such doors.
-static void note_login(struct gate *g, unsigned identity)
-{
-    char words[160] = "";
-    size_t len = 0;
-
-    for (size_t i = 0; i < g->n_results; i++) {
-        const struct probe_result *r = &g->results[i];
-        const struct probe_row *row = probe_row(r->probe);
-        if (r->identity == identity && row->expected == EXPECTED_EITHER && r->cell == CELL_ALLOWED)
-            len += (size_t)snprintf(words + len, sizeof(words) - len, "%s%s", len ? ", " : "", row->word);
-    }
-    if (g->identities[identity].mode == MODE_CREDENTIALED)
-        gate_note(g, CHECK_LOGIN, len ? VERDICT_WARN : VERDICT_PASS, g->identities[identity].name,
-                  "open to a plugin: %s", len ? words : "none");
-}
-
-static void collect(struct gate *g, int fd, unsigned identity)
-{
-    struct probe_result r;
-    size_t before = g->n_results;
-
-    while (read(fd, &r, sizeof(r)) == sizeof(r))
-        if (r.identity == identity && r.probe <= PROBE_COUNT_)
-            note_result(g, &r);
-    note_login(g, identity);
-    if (g->n_results > before)
-        gate_note(g, CHECK_PROBE, VERDICT_PASS, g->identities[identity].name, "%zu attempts",
-                  g->n_results - before);
-    else
-        gate_note(g, CHECK_PROBE_BROKEN, VERDICT_UNPROVEN, g->identities[identity].name,
-                  "no attempt was made");
-}
-
-static void try_identity(struct gate *g, unsigned identity, bool all)
-{
-    struct actors actors = {0};
-    int p[2];
-    const struct account_config *a = g->identities[identity].account;
-
-    if (all && a) // before the pipe: a twin that held an end of it would keep it open
-        start_actors(g, &actors, a, true);
-    if (pipe2(p, O_CLOEXEC) < 0) {
-        g->failed = true;
-        return;
-    }
-    struct trial t = {.gate = g, .actors = &actors, .identity = identity, .all = all, .out = p[1]};
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(p[0]);
-        run_identity(&t);
-    }
-    close(p[1]);
-    if (pid > 0)
-        collect(g, p[0], identity);
-    close(p[0]);
-    if (pid > 0)
-        waitpid(pid, NULL, 0);
-    end_actors(g, &actors, a);
 }
 
 // ---- egress -------------------------------------------------------------------------------------
@@ -496,24 +414,56 @@ static struct listener open_listener(int family)
     return l;
 }
 
-// What was tried and held passes; where nothing could be tried, nothing is known.
-static void check_egress(struct gate *g, unsigned identity)
+// Which account each lock's plugin runs as. NULL on no memory.
+static const struct account_config **owners_of(const struct gate *g)
 {
-    const struct identity *id = &g->identities[identity];
-    unsigned tried = 0, denied = 0;
+    const struct account_config **list = calloc(g->lock.n + 1, sizeof(*list));
 
-    if (!id->account || !egress_has(id->account))
-        return;
-    for (size_t i = 0; i < g->n_results; i++)
-        if (g->results[i].identity == identity && is_egress(g->results[i].probe)) {
-            tried++;
-            denied += g->results[i].cell == CELL_DENIED && g->results[i].control;
-        }
-    if (tried == 0)
-        gate_note(g, CHECK_EGRESS, VERDICT_UNPROVEN, id->name,
-                  "no loopback address of this host is outside of its list: there was nothing to try");
-    else if (denied == tried)
-        gate_note(g, CHECK_EGRESS, VERDICT_PASS, id->name, "%u attempts refused by the rules", denied);
+    for (size_t i = 0; list && i < g->lock.n; i++)
+        list[i] = config_account_of(g->config, g->lock.list[i].name);
+    return list;
+}
+
+struct plan {
+    struct gate *gate;
+    struct actors actors;
+    const struct account_config **owners;
+    bool all;
+};
+
+static void fill(const struct lane_owner *owner, struct lane *lane)
+{
+    const struct plan *p = owner->data;
+    const struct identity *id = &p->gate->identities[lane->identity];
+    struct trial t = {p->gate, &p->actors, lane, lane->identity, p->all, p->owners};
+
+    lane->plan = plan_for(p->gate, id->account);
+    lane->sibling = p->all && id->account ? actors_sibling(id->account) : 0;
+    for (unsigned k = 0; k < PROBE_COUNT_; k++)
+        if ((p->all || rows[k].shown.brief) && concerns(&rows[k], id))
+            on_target(&t, k);
+}
+
+static void emptied(const struct lane_owner *owner, struct lane *lane)
+{
+    const struct plan *p = owner->data;
+
+    if (lane->sibling > 0)
+        actors_end_sibling(lane->sibling, p->gate->identities[lane->identity].account);
+}
+
+static void try_all(struct gate *g, struct lane *lanes, bool all)
+{
+    OWNED(freep) const struct account_config **owners = all ? owners_of(g) : NULL;
+    struct plan plan = {.gate = g, .owners = owners, .all = all};
+    const struct lane_owner owner = {fill, emptied, &plan};
+
+    if (all && g->enforce)
+        actors_start(g, &plan.actors);
+    for (unsigned i = 0; i < g->n_identities; i++)
+        lanes[i] = (struct lane){.identity = i, .pidfd = -1};
+    lanes_run(g, lanes, g->n_identities, &owner);
+    actors_end(g, &plan.actors);
 }
 
 void run_probes(struct gate *g, bool all)
@@ -527,15 +477,19 @@ void run_probes(struct gate *g, bool all)
     }
     for (size_t i = 0; i < n; i++) {
         const struct account_config *a = g->enforce ? &g->config->accounts.list[i] : NULL;
-        g->identities[g->n_identities++] =
-            (struct identity){a ? a->name : "unconfined", a ? a->mode : MODE_UNCONFINED, a};
+        g->identities[g->n_identities++] = (struct identity){
+            .name = a ? a->name : "unconfined", .mode = a ? a->mode : MODE_UNCONFINED, .account = a};
     }
     bool filtered = g->enforce && egress_any(g->config);
     for (int i = 0; i < 2; i++)
         g->listeners[i] = filtered ? open_listener(i ? AF_INET6 : AF_INET) : (struct listener){.fd = -1};
-    for (unsigned i = 0; i < g->n_identities; i++) {
-        try_identity(g, i, all);
-        check_egress(g, i);
+    OWNED(freep) struct lane *lanes = calloc(g->n_identities, sizeof(*lanes));
+    g->failed |= !lanes;
+    if (lanes)
+        try_all(g, lanes, all);
+    for (unsigned i = 0; lanes && i < g->n_identities; i++) {
+        judge_lane(g, &lanes[i]);
+        lane_free(&lanes[i]);
     }
     fd_closep(&g->listeners[0].fd);
     fd_closep(&g->listeners[1].fd);

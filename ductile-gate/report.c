@@ -5,15 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
+void finding_remedy(const char *remedy, const char *subject, char out[static 1024])
+{
+    const char *mark = strstr(remedy, "%s");
+
+    snprintf(out, 1024, "%.*s%s%s", mark ? (int)(mark - remedy) : (int)strlen(remedy), remedy,
+             mark ? subject : "", mark ? mark + 2 : "");
+}
+
 static void print_refusal(const struct finding *f)
 {
     const struct check_row *row = &check_rows[f->check];
-    char remedy[512];
+    char remedy[1024];
 
-    // The remedy is a row of our own table; its one %s is the subject.
-    const char *mark = strstr(row->remedy, "%s");
-    snprintf(remedy, sizeof(remedy), "%.*s%s%s", mark ? (int)(mark - row->remedy) : (int)strlen(row->remedy),
-             row->remedy, mark ? f->subject : "", mark ? mark + 2 : "");
+    finding_remedy(row->remedy, f->subject, remedy);
     enum log_level level = f->verdict == VERDICT_REFUSE ? LOG_LEVEL_ERR : LOG_LEVEL_WARN;
     log_plain(level, "%s %s: %s: %s", f->verdict == VERDICT_REFUSE ? "refused" : verdict_name(f->verdict),
               row->id, row->bad, f->subject);
@@ -21,12 +26,32 @@ static void print_refusal(const struct finding *f)
     log_plain(level, "  do:  %s", remedy);
 }
 
+// An image leaves much to the host it will run on: one line, not three for each.
+static bool is_for_host(const struct finding *f)
+{
+    return f->verdict == VERDICT_UNPROVEN && str_eq(f->subject, GATE_HOST);
+}
+
+static void print_for_host(const struct gate *g)
+{
+    struct strbuf sb = {0};
+
+    for (size_t i = 0; i < g->n_findings; i++)
+        if (is_for_host(&g->findings[i]))
+            sb_addf(&sb, " %s", check_rows[g->findings[i].check].id);
+    OWNED(freep) char *ids = sb_finish(&sb);
+    if (ids && ids[0])
+        log_plain(LOG_LEVEL_WARN, "unproven, as they need %s:%s", GATE_HOST, ids);
+}
+
 void report_findings(const struct gate *g, bool all)
 {
-    for (int v = VERDICT_WARN; v < VERDICT_COUNT_; v++) // the worst last, where the eye is
+    for (int v = g->quiet ? VERDICT_UNPROVEN : VERDICT_WARN; v < VERDICT_COUNT_;
+         v++) // the worst last, where the eye is
         for (size_t i = 0; i < g->n_findings; i++)
-            if (g->findings[i].verdict == (enum verdict)v)
+            if (g->findings[i].verdict == (enum verdict)v && !is_for_host(&g->findings[i]))
                 print_refusal(&g->findings[i]);
+    print_for_host(g);
     for (size_t i = 0; all && i < g->n_findings; i++)
         if (g->findings[i].verdict == VERDICT_PASS)
             printf("pass      %-16s %-44s %s\n", check_rows[g->findings[i].check].id, g->findings[i].subject,
@@ -36,13 +61,15 @@ void report_findings(const struct gate *g, bool all)
 // The cell of a probe and identity: the worst of its targets.
 static const struct probe_result *worst(const struct gate *g, unsigned probe, unsigned identity)
 {
-    static const int rank[] = {[CELL_DENIED] = 1, [CELL_UNPROVEN] = 2, [CELL_ALLOWED] = 3, [CELL_ABSENT] = 2};
+    static const int rank[] = {
+        [CELL_DENIED] = 1, [CELL_UNPROVEN] = 2, [CELL_ALLOWED] = 3, [CELL_ABSENT] = 2, [CELL_NOTHING] = 0};
     bool must = probe_row(probe)->expected == EXPECTED_ALLOWED;
     const struct probe_result *found = NULL;
 
-    for (size_t i = 0; i < g->n_results; i++) {
+    const struct identity *id = &g->identities[identity];
+    for (size_t i = id->first; i < id->first + id->n; i++) {
         const struct probe_result *r = &g->results[i];
-        if (r->probe != probe || r->identity != identity)
+        if (r->probe != probe)
             continue;
         if (!found || (must ? rank[r->cell] < rank[found->cell] : rank[r->cell] > rank[found->cell]))
             found = r;
@@ -109,7 +136,7 @@ static void add_pair(struct strbuf *sb, const char *key, const char *value, bool
 
 void report_json(const struct gate *g, const char *verb, enum verdict outcome)
 {
-    static const char *const cells[] = {"denied", "allowed", "unproven", "absent"};
+    static const char *const cells[] = {"denied", "allowed", "unproven", "absent", "nothing"};
     static const char *const expectations[] = {"denied", "allowed", "either"};
     struct strbuf sb = {0};
 

@@ -46,6 +46,7 @@ enum action_kind {
     ACTION_EGRESS, // load the egress rules
     ACTION_OPEN,   // take them away: no account has a list any more
     ACTION_REMOVE, // a generated file that nothing needs any more
+    ACTION_FACTS,  // collect what only root can know about doors; the last, as all others may decide it
 };
 
 struct action {
@@ -91,9 +92,9 @@ MUST int plan_execute(struct host *host, struct action *action, struct refusal *
 
 char *render_sysusers(const struct config *config);
 char *render_tmpfiles(const struct config *config);
-char *render_unit(const struct config *config);
 #define NFT_PROGRAM "/usr/sbin/nft"
 char *render_egress(const struct config *config);
+extern const char render_header[];
 char *render_egress_unit(const struct config *config);
 char *render_accounts_lock(const struct config *config);
 char *render_config(enum posture posture, const char *instance, const struct host_user *operator);
@@ -116,6 +117,15 @@ MUST int homes_execute(struct host *host, const struct action *action, struct re
 MUST int egress_plan_files(struct host *host, struct plan *plan, struct refusal *refusal);
 MUST int egress_plan_load(struct host *host, struct plan *plan, bool changed);
 MUST int egress_execute(struct host *host, const struct action *action);
+
+// ---- prove.c -------------------------------------------------------------------------------------
+
+char *render_prove_unit(const struct config *config);
+char *render_prove_timer(const struct config *config);
+// The line by which the gateway's unit pulls them in.
+bool prove_timed(const struct config *config);
+// Both files, or their end where the config wants none.
+MUST int prove_plan(struct host *host, struct plan *plan);
 
 // ---- record.c -----------------------------------------------------------------------------------
 

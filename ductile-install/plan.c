@@ -3,13 +3,17 @@
 #include "acl.h"
 #include "fd.h"
 #include "install.h"
+#include "keyfile.h"
 #include "privs.h"
+#include "rootfacts.h"
+#include "unitfile.h"
 #include "vault.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 int plan_add(struct plan *plan, struct action *action)
 {
@@ -183,6 +187,8 @@ static int plan_vault(struct host *h, struct plan *plan)
     const char *names[] = {"secret zero", "the vault"};
     int r = 0;
 
+    if (keyfile_is_credential(h->config->age_key_file))
+        return 0; // a shell has no credentials: who has them makes the vault, by ductile-vault init
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(paths); i++) {
         if (fd_stat(h->root, paths[i], &st) != -ENOENT)
             continue;
@@ -216,10 +222,34 @@ static int plan_generated(struct host *h, struct plan *plan, struct refusal *ref
         r = egress_plan_files(h, plan, refusal);
     egress = plan->n > before;
     if (r == 0)
-        r = plan_file(h, plan, plan_unit_path(h, "", path), render_unit(c), 0644, 0);
+        r = plan_file(h, plan, plan_unit_path(h, "", path), unitfile_render(c), 0644, 0);
+    if (r == 0)
+        r = prove_plan(h, plan);
     if (r == 0 && plan->n > before)
         r = plan_reload_units(h, plan, "old unit");
     return r == 0 ? egress_plan_load(h, plan, egress) : r;
+}
+
+// What only root can know, where it is missing, too old or no longer true. Not in an image: its doors are
+// those of the host that it will be.
+static int plan_facts(struct host *h, struct plan *plan)
+{
+    struct rootfacts facts;
+    char why[256], path[LIMIT_PATH];
+    const struct config *c = h->config;
+
+    if (h->root_path || c->posture == POSTURE_UNCONFINED || c->personal || geteuid() != 0)
+        return 0;
+    int r = c->resolved ? rootfacts_read(h->root, c, (int64_t)time(NULL) * 1000, &facts, why) : 1;
+    if (r <= 0) {
+        rootfacts_free(&facts);
+        return r;
+    }
+    struct action a = {.kind = ACTION_FACTS,
+                       .what = text("facts %s", rootfacts_path(c, path)),
+                       .before = strdup(c->resolved ? why : "absent"),
+                       .after = strdup("collected by root")};
+    return plan_add(plan, &a);
 }
 
 int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal *refusal)
@@ -236,6 +266,8 @@ int plan_build(struct host *h, bool users_only, struct plan *ret, struct refusal
     if (r == 0 && !users_only &&
         !h->root_path) // not in an image: the first apply on the running host makes it
         r = plan_vault(h, &plan);
+    if (r == 0 && !users_only)
+        r = plan_facts(h, &plan);
     if (r < 0) {
         plan_free(&plan);
         if (r != -ECANCELED) {
@@ -327,6 +359,7 @@ int plan_execute(struct host *h, struct action *a, struct refusal *refusal)
     case ACTION_LAYOUT: r = layout_apply(h->root, &a->item); break;
     case ACTION_ACL: r = homes_execute(h, a, refusal); break;
     case ACTION_VAULT: r = has_vault(h) ? 0 : make_vault(h, refusal); break; // both are made at once
+    case ACTION_FACTS: r = rootfacts_write(h->root, h->config, "ductile-install apply"); break;
     case ACTION_UNITS:
     case ACTION_EGRESS:
     case ACTION_OPEN:

@@ -1,86 +1,77 @@
-// ductile-vault: secrets, principals, grants in one age-encrypted file. The verbs; session.c is how they get
-// there.
+// ductile-vault: secrets, principals, grants in one age-encrypted file. The table of its verbs, `init` and
+// `status`; a group of verbs is a file beside this one, session.c is how they get there.
+#include "agefile.h"
 #include "fd.h"
-#include "ledger.h"
-#include "lock.h"
 #include "log.h"
 #include "privs.h"
 #include "str.h"
 #include "vault_cli.h"
-#include <fcntl.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <termios.h>
-
-// One line that says what the change means; nothing where JSON was asked for.
-__attribute__((format(printf, 2, 3))) static void say(const struct session *s, const char *format, ...)
-{
-    va_list ap;
-    char text[2048];
-    struct strbuf sb = {0};
-
-    va_start(ap, format);
-    vsnprintf(text, sizeof(text), format, ap);
-    va_end(ap);
-    if (!opt_given(s->opts, OPT_JSON)) {
-        puts(text);
-        return;
-    }
-    sb_adds(&sb, "{\"subject\":");
-    sb_add_json(&sb, s->subject);
-    sb_adds(&sb, ",\"effect\":");
-    sb_add_json(&sb, text);
-    sb_addc(&sb, '}');
-    OWNED(freep) char *json = sb_finish(&sb);
-    puts(json ? json : "{}");
-}
-
-static int name_refused(struct session *s, const char *what, const char *name, const char *rule)
-{
-    refuse(&s->refusal, REFUSE_VAULT_NAME, "the %s \"%.80s\"", what, name);
-    refuse_why(&s->refusal, "a %s is %s", what, rule);
-    return refuse_remedy(&s->refusal, "pick another name");
-}
 
 // ---- init ---------------------------------------------------------------------------------------
+
+// The recovery recipient: of the command line, or of who sits at the terminal. "" for none.
+static int get_recovery(struct session *s, char text[static 128])
+{
+    uint8_t key[AGE_KEY_LEN];
+    bool ask = !s->opts->value[OPT_RECOVERY] && s->config->recovery_recipients.n == 0 &&
+               isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+
+    snprintf(text, 128, "%s", s->opts->value[OPT_RECOVERY] ? s->opts->value[OPT_RECOVERY] : "");
+    if (ask) {
+        fputs("a recovery recipient, whose key is on another machine (age1..., or Enter for none): ", stderr);
+        if (!fgets(text, 128, stdin))
+            text[0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+    }
+    if (text[0] && age_recipient_parse(text, key) < 0)
+        return session_name_refused(s, "recipient", text, "age1 and 58 more characters");
+    return 0;
+}
 
 static int init_vault(struct session *s)
 {
     struct stat st;
-    char recipient[AGE_RECIPIENT_LEN + 1], detail[128];
+    vault_recipient recipient;
+    char detail[128], recovery[128];
     OWNED(fd_closep) int root = fd_open_root(NULL);
+    int r = get_recovery(s, recovery);
 
+    if (r < 0)
+        return r;
     if (fd_stat(root, s->config->vault_file, &st) == 0) {
         refuse(&s->refusal, REFUSE_VAULT_EXISTS, "making the vault %s", s->config->vault_file);
         refuse_why(&s->refusal, "it exists");
         return refuse_remedy(&s->refusal, "ductile-vault status");
     }
-    int r = vault_create(s->config, &s->refusal);
+    r = vault_create(s->config, &s->refusal);
     if (r >= 0)
         r = session_open(s, true);
     if (r < 0)
         return r;
     age_recipient_text(s->vault.identity.recipient, recipient);
-    snprintf(detail, sizeof(detail), "{\"recipient\":\"%s\"}", recipient);
-    r = session_save(s, AUDIT_VAULT_CREATED, s->config->vault_file, detail);
-    if (r < 0)
-        return r;
-    if (opt_given(s->opts, OPT_JSON))
-        printf("{\"vault\":\"%s\",\"key\":\"%s\",\"recipient\":\"%s\"}\n", s->config->vault_file,
-               s->config->age_key_file, recipient);
-    say(s, "made %s\nsecret zero is %s; its recipient is %s", s->config->vault_file, s->config->age_key_file,
-        recipient);
-    if (s->config->recovery_recipients.n == 0)
+    snprintf(detail, sizeof(detail), "\"recipient\":\"%s\"", recipient);
+    session_note(s, AUDIT_VAULT_CREATED, s->config->vault_file, detail);
+    if (recovery[0]) {
+        r = vault_add_recipient(&s->vault, recovery);
+        if (r > 0)
+            r = session_save(s, AUDIT_RECIPIENT_ADDED, recovery, "");
+        if (r < 0)
+            return r;
+    }
+    session_say(s, "made %s\nsecret zero is %s; its recipient is %s", s->config->vault_file,
+                s->config->age_key_file, recipient);
+    if (s->config->recovery_recipients.n + s->vault.n_recipients == 0)
         log_warn(
             "there is no recovery recipient: with this host's key the vault is lost too. age-keygen on another "
-            "machine makes one; put its age1... line under secrets.recovery_recipients");
+            "machine makes one; then: ductile-vault recipient add age1...");
     return 0;
 }
 
-static int verb_init(const struct opts *o)
+int verb_init(const struct opts *o)
 {
     struct session s;
     int r = session_begin(o, &s, "vault");
@@ -90,56 +81,74 @@ static int verb_init(const struct opts *o)
 
 // ---- status -------------------------------------------------------------------------------------
 
-static void status_json(const struct session *s)
+static size_t recoveries(const struct session *s)
 {
-    const struct vault *v = &s->vault;
+    return s->config->recovery_recipients.n + s->vault.n_recipients;
+}
 
-    printf("{\"vault_id\":\"%s\",\"generation\":%llu,\"recovery_recipients\":%zu,\"principals\":[", v->id,
-           (unsigned long long)v->generation, s->config->recovery_recipients.n);
+static void status_json(struct session *s)
+{
+    struct vault *v = &s->vault;
+    vault_recipient recipient;
+    json_t *principals = json_array(), *secrets = json_array();
+
+    age_recipient_text(v->identity.recipient, recipient);
     for (size_t i = 0; i < v->n_principals; i++)
-        printf("%s{\"name\":\"%s\",\"kind\":\"%s\",\"status\":\"%s\"}", i ? "," : "", v->principals[i].name,
-               principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
-    printf("],\"secrets\":[");
-    for (size_t i = 0; i < v->n_secrets; i++) {
-        const struct vault_secret *x = &v->secrets[i];
-        printf("%s{\"name\":\"%s\",\"pattern\":\"%s\",\"status\":\"%s\",\"grants\":[", i ? "," : "", x->name,
-               secret_pattern_name(x->pattern), x->revoked ? "revoked" : "active");
-        for (size_t j = 0; j < x->n_grants; j++)
-            printf("%s{\"principal\":\"%s\",\"as\":\"%s\"}", j ? "," : "", x->grants[j].principal,
-                   x->grants[j].as);
-        printf("]}");
+        json_array_append_new(principals, principal_json(v, &v->principals[i]));
+    for (size_t i = 0; i < v->n_secrets; i++)
+        json_array_append_new(secrets, secret_json(&v->secrets[i]));
+    session_print(json_pack("{s:s, s:s, s:I, s:s, s:I, s:o, s:o}", "vault", s->config->vault_file, "vault_id",
+                            v->id, "generation", (json_int_t)v->generation, "recipient", recipient,
+                            "recovery_recipients", (json_int_t)recoveries(s), "principals", principals,
+                            "secrets", secrets));
+}
+
+static void add_secret(struct strbuf *sb, const struct vault_secret *x)
+{
+    sb_adds(sb, "secret     ");
+    sb_add_padded(sb, x->name, 28);
+    sb_addc(sb, ' ');
+    sb_add_padded(sb, secret_pattern_name(x->pattern), 9);
+    sb_addc(sb, ' ');
+    sb_adds(sb, secret_status(x));
+    sb_adds(sb, x->n_grants ? ", granted to" : ", granted to nobody");
+    for (size_t i = 0; i < x->n_grants; i++) {
+        sb_adds(sb, i ? ", " : " ");
+        sb_adds(sb, x->grants[i].principal);
+        sb_adds(sb, " as ");
+        sb_adds(sb, x->grants[i].as);
     }
-    printf("]}\n");
+    sb_addc(sb, '\n');
 }
 
 static void status_text(const struct session *s)
 {
     const struct vault *v = &s->vault;
+    struct strbuf sb = {0};
 
-    printf("vault      %s, generation %llu\n", s->config->vault_file, (unsigned long long)v->generation);
-    printf("key        %s\n", s->config->age_key_file);
-    printf("recovery   %zu recipients%s\n", s->config->recovery_recipients.n,
-           s->config->recovery_recipients.n ? "" : " - a lost host key is a lost vault");
+    sb_addf(&sb, "vault      %s, generation %llu\n", s->config->vault_file,
+            (unsigned long long)v->generation);
+    sb_addf(&sb, "key        %s\n", s->config->age_key_file);
+    sb_addf(&sb, "recovery   %zu recipients%s\n", recoveries(s),
+            recoveries(s) ? "" : " - a lost host key is a lost vault");
     for (size_t i = 0; i < v->n_principals; i++)
-        printf("principal  %-28s %-9s %s\n", v->principals[i].name,
-               principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
-    for (size_t i = 0; i < v->n_secrets; i++) {
-        const struct vault_secret *x = &v->secrets[i];
-        printf("secret     %-28s %-9s %s%s", x->name, secret_pattern_name(x->pattern),
-               x->revoked ? "revoked" : "active", x->n_grants ? ", granted to" : ", granted to nobody");
-        for (size_t j = 0; j < x->n_grants; j++)
-            printf("%s %s as %s", j ? "," : "", x->grants[j].principal, x->grants[j].as);
-        putchar('\n');
-    }
+        sb_addf(&sb, "principal  %-28s %-9s %s\n", v->principals[i].name,
+                principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
+    for (size_t i = 0; i < v->n_secrets; i++)
+        add_secret(&sb, &v->secrets[i]);
+    OWNED(freep) char *text = sb_finish(&sb); // at once: a line each would be a write each
+    fputs(text ? text : "", stdout);
 }
 
-static int verb_status(const struct opts *o)
+int verb_status(const struct opts *o)
 {
     struct session s;
     int r = session_begin(o, &s, NULL);
 
     if (r == 0)
         r = session_open(&s, false);
+    if (r == 0)
+        scribe_dismiss(&s);
     if (r == 0 && opt_given(o, OPT_JSON))
         status_json(&s);
     else if (r == 0)
@@ -147,280 +156,16 @@ static int verb_status(const struct opts *o)
     return session_end(&s, r);
 }
 
-// ---- principal add ------------------------------------------------------------------------------
-
-static int add_principal(struct session *s, const char *name, const char *kind_name)
-{
-    char detail[64];
-    int kind = principal_kind_from_name(kind_name);
-
-    if (!str_is_instance(name))
-        return name_refused(s, "principal", name,
-                            "lower-case letters and digits in groups joined by single hyphens");
-    if (kind < 0)
-        return name_refused(s, "kind", kind_name, "plugin, core or consumer");
-    int r = session_open(s, true);
-    if (r < 0)
-        return r;
-    r = vault_add_principal(&s->vault, name, (enum principal_kind)kind);
-    if (r < 0) {
-        refuse(&s->refusal, REFUSE_VAULT_NAME, "the principal \"%s\"", name);
-        refuse_remedy(&s->refusal, "ductile-vault status");
-        refuse_why(&s->refusal, r == -EEXIST ? "it exists (revoked ones keep their name)"
-                                             : "the vault holds as many as it may");
-        return -ECANCELED;
-    }
-    snprintf(detail, sizeof(detail), "{\"kind\":\"%s\"}", kind_name);
-    r = session_save(s, AUDIT_PRINCIPAL_ADDED, name, detail);
-    if (r == 0)
-        say(s, "%s: may be granted secrets now", name);
-    return r;
-}
-
-static int verb_principal_add(const struct opts *o)
-{
-    struct session s;
-    int r = session_begin(o, &s, o->args[0]);
-
-    if (r == 0)
-        r = add_principal(&s, o->args[0], opt_given(o, OPT_KIND) ? o->value[OPT_KIND] : "plugin");
-    return session_end(&s, r);
-}
-
-// ---- secret set ---------------------------------------------------------------------------------
-
-static int value_refused(struct session *s, const char *name, const char *why, const char *remedy)
-{
-    refuse(&s->refusal, REFUSE_VAULT_VALUE, "the value of %s", name);
-    refuse_why(&s->refusal, "%s", why);
-    refuse_remedy(&s->refusal, "%s", remedy);
-    return -ECANCELED;
-}
-
-static void ignore_signal(int number)
-{
-    (void)number; // it only ends the read
-}
-
-// Standard input; from a terminal with a prompt and no echo. Ctrl-C ends the read, so that the echo comes
-// back.
-static int read_value(int fd, const char *name, struct secret *ret)
-{
-    const struct sigaction end = {.sa_handler = ignore_signal};
-    struct sigaction before;
-    struct termios old, quiet;
-    bool terminal = isatty(fd) && tcgetattr(fd, &old) == 0;
-    int r;
-
-    if (!terminal)
-        return secret_from_fd(fd, LIMIT_SECRET_VALUE, ret);
-    quiet = old;
-    quiet.c_lflag &= (tcflag_t)~ECHO;
-    fprintf(stderr, "value of %s (not shown; end with Enter): ", name);
-    sigaction(SIGINT, &end, &before);
-    tcsetattr(fd, TCSAFLUSH, &quiet);
-    struct secret line;
-    r = secret_new(LIMIT_SECRET_VALUE + 1, &line);
-    ssize_t n = r < 0 ? -1 : read(fd, line.data, LIMIT_SECRET_VALUE + 1);
-    tcsetattr(fd, TCSAFLUSH, &old);
-    sigaction(SIGINT, &before, NULL);
-    fputc('\n', stderr);
-    if (r == 0)
-        r = n < 0 ? err_last() : secret_copy(line.data, (size_t)n, ret);
-    secret_wipe(&line);
-    return r;
-}
-
-static int mint_value(struct secret *ret)
-{
-    uint8_t raw[32];
-    char text[44];
-
-    randombytes_buf(raw, sizeof(raw));
-    sodium_bin2base64(text, sizeof(text), raw, sizeof(raw), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    int r = secret_copy(text, strlen(text), ret);
-    sodium_memzero(raw, sizeof(raw));
-    sodium_memzero(text, sizeof(text));
-    return r;
-}
-
-// The file is opened while still root: it may be readable to nobody else.
-static int open_value(const struct opts *o)
-{
-    int fd = opt_given(o, OPT_FROM_FILE) ? open(o->value[OPT_FROM_FILE], O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-
-    return fd < 0 ? err_last() : fd;
-}
-
-static int get_value(struct session *s, int fd, const char *name, struct secret *value)
-{
-    int r = opt_given(s->opts, OPT_AUTO) ? mint_value(value) : read_value(fd, name, value);
-
-    if (r == -EFBIG)
-        return value_refused(s, name, "it is longer than 32 KiB",
-                             "keep a file elsewhere and store its key here");
-    if (r < 0)
-        return value_refused(s, name, strerror(-r), "pipe the value into standard input");
-    if (value->len > 0 && value->data[value->len - 1] == '\n') {
-        value->data[--value->len] = '\0';
-        if (!isatty(fd))
-            log_info("one trailing newline was dropped from the value");
-    }
-    if (value->len == 0)
-        return value_refused(s, name, "it is empty", "printf %s VALUE | ductile-vault secret set NAME");
-    if (memchr(value->data, '\0', value->len) || !str_is_utf8((const char *)value->data, value->len))
-        return value_refused(s, name, "it is not UTF-8 text: a plugin gets it inside JSON",
-                             "store it in base64");
-    return 0;
-}
-
-static int set_secret(struct session *s, const char *name, int fd)
-{
-    struct secret value = {0};
-    char detail[64];
-    enum secret_pattern pattern = opt_given(s->opts, OPT_AUTO) ? PATTERN_AUTO : PATTERN_MANUAL;
-
-    if (!str_is_secret(name))
-        return name_refused(s, "secret", name, "lower-case letters and digits, with _ and - inside");
-    int r = session_open(s, true);
-    if (r == 0)
-        r = get_value(s, fd, name, &value);
-    if (r == 0) {
-        r = vault_set_secret(&s->vault, name, &value, pattern);
-        if (r == -EEXIST)
-            r = value_refused(s, name,
-                              "it has another value already, and values are superseded on purpose only",
-                              "choose another name, or revoke this one");
-        else if (r < 0)
-            r = value_refused(s, name, r == -EKEYREVOKED ? "it was revoked, for good" : strerror(-r),
-                              "choose another name");
-    }
-    const bool short_value = value.len < MASK_MIN;
-    secret_wipe(&value);
-    if (r < 0)
-        return r;
-    snprintf(detail, sizeof(detail), "{\"pattern\":\"%s\"}", secret_pattern_name(pattern));
-    if (short_value)
-        log_warn("%s is shorter than %d bytes: it is not masked in what a plugin says", name, MASK_MIN);
-    r = session_save(s, AUDIT_SECRET_SET, name, detail);
-    if (r == 0)
-        say(s, "%s: stored; nobody gets it yet (ductile-vault grant %s PRINCIPAL)", name, name);
-    return r;
-}
-
-static int verb_secret_set(const struct opts *o)
-{
-    struct session s;
-    int fd = open_value(o);
-
-    if (fd < 0) {
-        refuse(&s.refusal, REFUSE_VAULT_SOURCE, "reading the value from %s", o->value[OPT_FROM_FILE]);
-        refuse_why(&s.refusal, "%s (%s)", strerror(-fd), errno_name(-fd));
-        refuse_remedy(&s.refusal, "give a file that is there, or pipe the value into standard input");
-        return refusal_print(&s.refusal, opt_given(o, OPT_JSON));
-    }
-    int r = session_begin(o, &s, o->args[0]);
-    return session_end(&s, r < 0 ? r : set_secret(&s, o->args[0], fd));
-}
-
-// ---- grant --------------------------------------------------------------------------------------
-
-// A principal that is a plugin's by the config or the locks may be made on the way; anybody else must exist.
-static bool is_plugins_principal(const struct session *s, const char *principal, const struct lock *lock)
-{
-    char buf[LIMIT_NAME];
-
-    for (size_t i = 0; i < s->config->plugins.n; i++)
-        if (str_eq(config_principal_of(s->config, s->config->plugins.list[i].name, buf), principal))
-            return true;
-    for (size_t i = 0; i < lock->n; i++)
-        if (str_eq(config_principal_of(s->config, lock->list[i].name, buf), principal))
-            return true;
-    return false;
-}
-
-static int ensure_principal(struct session *s, const char *principal)
-{
-    struct lock lock = {0};
-    struct refusal ignored;
-    OWNED(fd_closep) int root = fd_open_root(NULL);
-
-    if (vault_principal(&s->vault, principal))
-        return 0;
-    if (lock_load(root, s->config, &lock, &ignored) < 0)
-        lock = (struct lock){0};
-    bool plugin = is_plugins_principal(s, principal, &lock);
-    lock_free(&lock);
-    if (plugin && vault_add_principal(&s->vault, principal, PRINCIPAL_PLUGIN) == 0) {
-        log_info("principal %s was missing and is made: it is a plugin's", principal);
-        return 0;
-    }
-    refuse(&s->refusal, REFUSE_VAULT_UNKNOWN, "granting to \"%s\"", principal);
-    refuse_why(
-        &s->refusal,
-        "there is no such principal, and no plugin of that name (a plugin's principal is its name with _ as -)");
-    return refuse_remedy(&s->refusal, "ductile-vault principal add %s", principal);
-}
-
-static int grant(struct session *s, const char *secret, const char *principal, const char *as)
-{
-    char detail[512];
-    int r = session_open(s, true);
-
-    if (r < 0)
-        return r;
-    if (!str_is_secret(as))
-        return name_refused(s, "name", as, "lower-case letters and digits, with _ and - inside");
-    if (!vault_secret(&s->vault, secret)) {
-        refuse(&s->refusal, REFUSE_VAULT_UNKNOWN, "granting \"%s\"", secret);
-        refuse_why(&s->refusal, "there is no such secret");
-        refuse_remedy(&s->refusal, "ductile-vault secret set %s", secret);
-        return -ECANCELED;
-    }
-    r = ensure_principal(s, principal);
-    if (r == 0)
-        r = vault_grant(&s->vault, secret, principal, as);
-    if (r == 0) {
-        say(s, "%s: %s had it already", secret, principal);
-        return 0;
-    }
-    if (r < 0) {
-        if (r != -ECANCELED) {
-            refuse(&s->refusal, REFUSE_VAULT_VALUE, "granting %s to %s as %s", secret, principal, as);
-            refuse_why(&s->refusal, "%s",
-                       r == -EEXIST        ? "another secret is delivered under this name already"
-                       : r == -EKEYREVOKED ? "the secret is revoked"
-                                           : strerror(-r));
-            refuse_remedy(&s->refusal, "ductile-vault grant %s %s --as ANOTHER_NAME", secret, principal);
-        }
-        return -ECANCELED;
-    }
-    snprintf(detail, sizeof(detail), "{\"principal\":\"%s\",\"as\":\"%s\"}", principal, as);
-    r = session_save(s, AUDIT_SECRET_GRANTED, secret, detail);
-    if (r == 0)
-        say(s, "%s: now delivered to %s as \"%s\" at its next spawn", secret, principal, as);
-    return r;
-}
-
-static int verb_grant(const struct opts *o)
-{
-    struct session s;
-    int r = session_begin(o, &s, o->args[0]);
-    const char *as = opt_given(o, OPT_AS) ? o->value[OPT_AS] : o->args[0];
-
-    if (r == 0 && !str_is_instance(o->args[1]))
-        r = name_refused(&s, "principal", o->args[1],
-                         "lower-case letters and digits in groups joined by single hyphens");
-    return session_end(&s, r < 0 ? r : grant(&s, o->args[0], o->args[1], as));
-}
+// ---- the table ----------------------------------------------------------------------------------
 
 static const struct opt_verb verbs[] = {
     {.name = "init",
      .args = "",
+     .options = OPT_BIT(RECOVERY),
      .summary = "make secret zero, where there is none, and an empty vault",
      .detail = "`ductile-install apply` does this too.",
-     .example = "ductile-vault init",
-     .exits = "73 74 77",
+     .example = "ductile-vault init --recovery age1...",
+     .exits = "65 73 74 77",
      .run = verb_init},
     {.name = "status",
      .args = "",
@@ -436,29 +181,236 @@ static const struct opt_verb verbs[] = {
      .summary = "add an identity that may be granted secrets",
      .detail = "A plugin's principal is its name with _ as -; `grant` makes it by itself.",
      .example = "ductile-vault principal add backup --kind consumer",
-     .exits = "65 77",
+     .exits = "65 75 77",
      .run = verb_principal_add},
+    {.name = "principal list",
+     .args = "",
+     .summary = "the principals, and what each gets",
+     .example = "ductile-vault principal list",
+     .exits = "65 77",
+     .run = verb_principal_list},
+    {.name = "principal show",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "one principal, and what it gets",
+     .example = "ductile-vault principal show github-repo-sync --json",
+     .exits = "65 77",
+     .run = verb_principal_show},
+    {.name = "principal revoke",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "it gets nothing any more",
+     .detail =
+         "For good: its name is not taken again before it is purged. What runs keeps what it has; what is started does not.",
+     .example = "ductile-vault principal revoke backup",
+     .exits = "65 75 77",
+     .run = verb_principal_revoke},
+    {.name = "principal purge",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "remove a revoked principal and its grants",
+     .example = "ductile-vault principal purge backup",
+     .exits = "65 75 77",
+     .run = verb_principal_purge},
     {.name = "secret set",
      .args = "NAME",
      .min_args = 1,
      .max_args = 1,
-     .options = OPT_BIT(FROM_FILE) | OPT_BIT(AUTO),
+     .options = OPT_BIT(FROM_FILE) | OPT_BIT(AUTO) | OPT_BIT(EXPIRES) | OPT_BIT(ROTATE_EVERY),
      .summary = "store a secret",
      .detail =
-         "The value comes from standard input (one trailing newline is dropped), a file, or a prompt without "
-         "echo; never from an argument. It is immutable.",
+         "The value comes from standard input (one trailing newline is dropped), a file, or a prompt without echo; never from an argument. It is immutable: `secret roll` supersedes it.",
      .example = "ductile-vault secret set github_token < token.txt",
-     .exits = "65 77",
+     .exits = "65 66 75 77",
      .run = verb_secret_set},
+    {.name = "secret roll",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(FROM_FILE) | OPT_BIT(AUTO) | OPT_BIT(KEEP_PREVIOUS) | OPT_BIT(EXPIRES) |
+                OPT_BIT(ROTATE_EVERY),
+     .summary = "give a secret another value",
+     .detail =
+         "With --keep-previous the old value is delivered too, under its name and _previous. An expiry holds for the value it was given with.",
+     .example = "ductile-vault secret roll github_token --keep-previous 1h < token.txt",
+     .exits = "65 66 75 77",
+     .run = verb_secret_roll},
+    {.name = "secret revoke",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "wipe a secret's value, for good",
+     .example = "ductile-vault secret revoke github_token",
+     .exits = "65 75 77",
+     .run = verb_secret_revoke},
+    {.name = "secret remove",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "remove a secret and its grants",
+     .example = "ductile-vault secret remove github_token",
+     .exits = "65 75 77",
+     .run = verb_secret_remove},
+    {.name = "secret list",
+     .args = "",
+     .summary = "the secrets, without their values",
+     .example = "ductile-vault secret list",
+     .exits = "65 77",
+     .run = verb_secret_list},
+    {.name = "secret show",
+     .args = "NAME",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "one secret, without its value",
+     .example = "ductile-vault secret show github_token",
+     .exits = "65 77",
+     .run = verb_secret_show},
     {.name = "grant",
      .args = "SECRET PRINCIPAL",
      .min_args = 2,
      .max_args = 2,
      .options = OPT_BIT(AS),
      .summary = "deliver a secret to a principal from its next spawn on",
+     .detail = "To core the gateway itself has it, at once: as an API token (api.tokens) or as the key of a "
+               "webhook (webhooks), by the name that secret_ref says.",
      .example = "ductile-vault grant github_token github-repo-sync",
-     .exits = "65 77",
+     .exits = "65 75 77",
      .run = verb_grant},
+    {.name = "ungrant",
+     .args = "SECRET PRINCIPAL",
+     .min_args = 2,
+     .max_args = 2,
+     .options = OPT_BIT(AS),
+     .summary = "deliver it no longer",
+     .detail = "Under every name, or under the one given with --as.",
+     .example = "ductile-vault ungrant github_token github-repo-sync",
+     .exits = "65 75 77",
+     .run = verb_ungrant},
+    {.name = "who",
+     .args = "SECRET",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "who gets a secret, and under which name",
+     .example = "ductile-vault who github_token",
+     .exits = "65 77",
+     .run = verb_who},
+    {.name = "what",
+     .args = "PRINCIPAL",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "what a principal gets",
+     .example = "ductile-vault what github-repo-sync",
+     .exits = "65 77",
+     .run = verb_what},
+    {.name = "reveal",
+     .args = "SECRET",
+     .min_args = 1,
+     .max_args = 1,
+     .options = OPT_BIT(STDOUT) | OPT_BIT(YES),
+     .summary = "show a value",
+     .detail = "On a terminal after a question; into a pipe or a file with --stdout, to the byte.",
+     .example = "ductile-vault reveal github_token --stdout",
+     .exits = "65 74 75 77",
+     .run = verb_reveal},
+    {.name = "rotate-key",
+     .args = "",
+     .options = OPT_BIT(NEW_KEY),
+     .summary = "a new secret zero",
+     .detail =
+         "The vault is encrypted to both keys, the key is swapped, the vault is encrypted to the new one; the gateway may run meanwhile. Interrupted anywhere, the key fits the vault, and the next command finishes or undoes it. The old key is kept beside the new one: older copies of the vault need it.",
+     .example = "ductile-vault rotate-key",
+     .exits = "65 75 77",
+     .run = verb_rotate_key},
+    {.name = "recipient add",
+     .args = "RECIPIENT",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "encrypt the vault to a recovery recipient too",
+     .detail =
+         "Whoever holds its key, on another machine, opens the vault where this host is lost. secrets.recovery_recipients of the config does the same.",
+     .example = "ductile-vault recipient add age1...",
+     .exits = "65 75 77",
+     .run = verb_recipient_add},
+    {.name = "recipient list",
+     .args = "",
+     .summary = "to whom the vault is encrypted",
+     .example = "ductile-vault recipient list",
+     .exits = "65 77",
+     .run = verb_recipient_list},
+    {.name = "recipient remove",
+     .args = "RECIPIENT",
+     .min_args = 1,
+     .max_args = 1,
+     .summary = "encrypt it to that recipient no longer",
+     .example = "ductile-vault recipient remove age1...",
+     .exits = "65 75 77",
+     .run = verb_recipient_remove},
+    {.name = "export",
+     .args = "",
+     .options = OPT_BIT(FORMAT) | OPT_BIT(YES),
+     .summary = "write every value to standard output",
+     .detail = "As one JSON object (the default) or as dotenv. On a terminal after a question.",
+     .example = "ductile-vault export --format dotenv > secrets.env",
+     .exits = "65 74 75 77",
+     .run = verb_export},
+    {.name = "import",
+     .args = "",
+     .options = OPT_BIT(FORMAT) | OPT_BIT(AS) | OPT_BIT(FORCE) | OPT_BIT(DRY_RUN),
+     .summary = "read secrets from standard input",
+     .detail =
+         "One JSON object of strings, dotenv, or the first line of `pass show` (--format pass --as NAME). What `sops --decrypt` prints is one of the first two. All or nothing; a name that has another value is refused, or rolled with --force.",
+     .example = "sops --decrypt secrets.json | ductile-vault import",
+     .exits = "65 75 77",
+     .run = verb_import},
+    {.name = "audit",
+     .args = "[NAME]",
+     .min_args = 0,
+     .max_args = 1,
+     .options = OPT_BIT(LIMIT),
+     .summary = "what was done to the vault, delivered and denied, newest first",
+     .example = "ductile-vault audit github_token --limit 50",
+     .exits = "65 74 77",
+     .run = verb_audit},
+    {.name = "check",
+     .args = "",
+     .options = OPT_BIT(ACCEPT_ROLLBACK),
+     .summary = "what about the vault deserves a look",
+     .detail =
+         "Expired and expiring secrets, what is granted to nobody or was never delivered, accounts that plugins with secrets share, principals that the config and the vault do not have in common.",
+     .example = "ductile-vault check --json",
+     .exits = "1 65 75 77",
+     .run = verb_check},
+    {.name = "encrypt",
+     .args = "[FILE]",
+     .max_args = 1,
+     .options = OPT_BIT(RECIPIENT) | OPT_BIT(PASSPHRASE) | OPT_BIT(ARMOR) | OPT_BIT(OUTPUT),
+     .summary = "encrypt a file as the age tool does, to recipients or by a passphrase",
+     .detail =
+         "From FILE or standard input to standard output or -o, of any size, by anybody: no config, no vault.",
+     .example = "tar c notes | ductile-vault encrypt -r age1... -o notes.age",
+     .exits = "65 66 73 74",
+     .run = agefile_encrypt},
+    {.name = "decrypt",
+     .args = "[FILE]",
+     .max_args = 1,
+     .options = OPT_BIT(IDENTITY) | OPT_BIT(PASSPHRASE) | OPT_BIT(OUTPUT),
+     .summary = "decrypt an age file, binary or armored",
+     .detail =
+         "From FILE or standard input to standard output or -o. What reaches standard output is authentic, "
+         "but more may be missing until it ends with 0; under -o there is all of it or nothing.",
+     .example = "ductile-vault decrypt -i key.txt -o notes.tar notes.age",
+     .exits = "3 4 5 6 7 65 66 73 74",
+     .run = agefile_decrypt},
+    {.name = "keygen",
+     .args = "",
+     .options = OPT_BIT(OUTPUT),
+     .summary = "make an age key: for a recovery recipient, or anything else",
+     .example = "ductile-vault keygen -o recovery.key",
+     .exits = "73 74",
+     .run = agefile_keygen},
 };
 
 int main(int argc, char **argv)

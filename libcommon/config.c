@@ -1,9 +1,7 @@
 // config.yaml to struct config. config.def says what each key is; here stand the types and the decoder. Rules
 // that need more than one key are in config_rules.c, files and ids in config_load.c, questions in
 // config_ask.c. Every error is noted with its position; none stops the others.
-#include "config.h"
 #include "config_internal.h"
-#include "egress.h"
 #include "log.h"
 #include "str.h"
 #include <stddef.h>
@@ -14,16 +12,21 @@ enum section {
     SECTION_TOP,
     SECTION_SERVICE,
     SECTION_ADMISSION,
+    SECTION_RETENTION,
     SECTION_SECRETS,
     SECTION_STATE,
     SECTION_ACCOUNT,
     SECTION_ACCOUNT_LIMITS,
+    SECTION_ACCEPT,
     SECTION_PLUGIN,
     SECTION_RETRY,
     SECTION_PIPELINE,
     SECTION_STEP,
     SECTION_API,
+    SECTION_TOKEN,
+    SECTION_WEBHOOK,
     SECTION_LIMITS,
+    SECTION_GATE,
 };
 
 enum type {
@@ -40,19 +43,6 @@ enum type {
     TYPE_SUB,
     TYPE_NAMED,
     TYPE_LIST
-};
-
-enum check {
-    CHECK_ANY,
-    CHECK_INSTANCE,
-    CHECK_USER,
-    CHECK_ABSPATH,
-    CHECK_PLUGIN,
-    CHECK_EVENT,
-    CHECK_USES,
-    CHECK_ENV,
-    CHECK_RECIPIENT,
-    CHECK_EGRESS
 };
 
 enum values {
@@ -108,16 +98,21 @@ int posture_from_name(const char *name)
 #define STRUCT_TOP            struct config
 #define STRUCT_SERVICE        struct config
 #define STRUCT_ADMISSION      struct config
+#define STRUCT_RETENTION      struct config
 #define STRUCT_SECRETS        struct config
 #define STRUCT_STATE          struct config
 #define STRUCT_API            struct config
 #define STRUCT_LIMITS         struct config
+#define STRUCT_GATE           struct config
 #define STRUCT_ACCOUNT        struct account_config
 #define STRUCT_ACCOUNT_LIMITS struct account_config
+#define STRUCT_ACCEPT         struct accept_config
 #define STRUCT_PLUGIN         struct plugin_config
 #define STRUCT_RETRY          struct plugin_config
 #define STRUCT_PIPELINE       struct pipeline_config
 #define STRUCT_STEP           struct step_config
+#define STRUCT_TOKEN          struct token_config
+#define STRUCT_WEBHOOK        struct webhook_config
 
 static const struct row {
     enum section section;
@@ -162,16 +157,21 @@ static const struct {
     [SECTION_TOP] = {SECTION_TOP, "", sizeof(struct config)},
     [SECTION_SERVICE] = {SECTION_SERVICE, "service.", 0},
     [SECTION_ADMISSION] = {SECTION_ADMISSION, "service.admission.", 0},
+    [SECTION_RETENTION] = {SECTION_RETENTION, "service.retention.", 0},
     [SECTION_SECRETS] = {SECTION_SECRETS, "secrets.", 0},
     [SECTION_STATE] = {SECTION_STATE, "state.", 0},
     [SECTION_ACCOUNT] = {SECTION_ACCOUNT, "accounts.NAME.", sizeof(struct account_config)},
     [SECTION_ACCOUNT_LIMITS] = {SECTION_ACCOUNT_LIMITS, "accounts.NAME.limits.", 0},
+    [SECTION_ACCEPT] = {SECTION_ACCEPT, "accounts.NAME.accept_doors[].", sizeof(struct accept_config)},
     [SECTION_PLUGIN] = {SECTION_PLUGIN, "plugins.NAME.", sizeof(struct plugin_config)},
     [SECTION_RETRY] = {SECTION_RETRY, "plugins.NAME.retry.", 0},
     [SECTION_PIPELINE] = {SECTION_PIPELINE, "pipelines[].", sizeof(struct pipeline_config)},
     [SECTION_STEP] = {SECTION_STEP, "pipelines[].steps[].", sizeof(struct step_config)},
     [SECTION_API] = {SECTION_API, "api.", 0},
+    [SECTION_TOKEN] = {SECTION_TOKEN, "api.tokens[].", sizeof(struct token_config)},
+    [SECTION_WEBHOOK] = {SECTION_WEBHOOK, "webhooks[].", sizeof(struct webhook_config)},
     [SECTION_LIMITS] = {SECTION_LIMITS, "limits.", 0},
+    [SECTION_GATE] = {SECTION_GATE, "gate.", 0},
 };
 
 const struct config_row *config_rows(size_t *ret_n)
@@ -217,77 +217,6 @@ const char *config_expand(struct decode *d, const char *pattern, const char *nam
     return s;
 }
 
-static bool env_is_obeyed(const char *s)
-{
-    static const char *const prefixes[] = {"LD_",   "PYTHON", "PERL",    "RUBY", "NODE_",
-                                           "GCONV", "GLIBC",  "MALLOC_", "GIT_"};
-    static const char *const names[] = {"BASH_ENV", "ENV",  "IFS",  "SHELLOPTS", "BASHOPTS",
-                                        "PS4",      "PATH", "HOME", "TMPDIR"};
-
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-        if (str_starts(s, prefixes[i]))
-            return true;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eq(s, names[i]))
-            return true;
-    return str_starts(s, "BASH_FUNC_");
-}
-
-static bool is_env_name(const char *s)
-{
-    if (!*s || (*s >= '0' && *s <= '9'))
-        return false;
-    return s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
-}
-
-static bool is_event_type(const char *s)
-{
-    size_t n = strlen(s);
-
-    return n > 0 && n < 2 * LIMIT_NAME &&
-           s[strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0';
-}
-
-static bool is_uses(const char *s)
-{
-    char plugin[LIMIT_NAME];
-    const char *dot = strchr(s, '.');
-    size_t n = dot ? (size_t)(dot - s) : strlen(s);
-
-    if (n >= sizeof(plugin))
-        return false;
-    memcpy(plugin, s, n);
-    plugin[n] = '\0';
-    return str_is_plugin(plugin) && (!dot || str_is_plugin(dot + 1));
-}
-
-// What a text of this kind must be, or NULL where s is one.
-static const char *check_text(enum check check, const char *s)
-{
-    switch (check) {
-    case CHECK_ANY: return *s ? NULL : "text";
-    case CHECK_INSTANCE: return str_is_instance(s) ? NULL : "lower-case letters, digits and single hyphens";
-    case CHECK_USER:
-        return str_is_instance(s) && strlen(s) <= 31 ? NULL : "a user or group name of at most 31 characters";
-    case CHECK_ABSPATH: return str_is_abspath(s) ? NULL : "an absolute path without \".\", \"..\" or \"//\"";
-    case CHECK_PLUGIN: return str_is_plugin(s) ? NULL : "a name: a letter, then letters, digits, _ or -";
-    case CHECK_EVENT: return is_event_type(s) ? NULL : "an event type: letters, digits, dots, _ or -";
-    case CHECK_USES: return is_uses(s) ? NULL : "PLUGIN or PLUGIN.COMMAND";
-    case CHECK_ENV:
-        if (!is_env_name(s))
-            return "the name of an environment variable";
-        return env_is_obeyed(s) ? "a name that no linker or interpreter obeys and that no contract sets"
-                                : NULL;
-    case CHECK_RECIPIENT: return str_starts(s, "age1") && strlen(s) == 62 ? NULL : "an age1... recipient";
-    case CHECK_EGRESS:
-        return egress_parse(s, &(struct egress_net){0}) == 0
-                   ? NULL
-                   : "a network without host bits, such as 192.0.2.0/24, 192.0.2.7:443 or "
-                     "[2001:db8::/32]:443";
-    }
-    return NULL;
-}
-
 static const struct row *find_row(enum section section, const char *key)
 {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -326,7 +255,7 @@ static int take_text(struct decode *d, const struct ynode *node, const char *pat
         diag_add(d->diags, node->pos, path, "expected text");
         return -EINVAL;
     }
-    const char *want = check_text(check, node->text);
+    const char *want = config_check_text(check, node->text);
     if (want) {
         diag_add(d->diags, node->pos, path, "expected %s, not \"%.100s\"", want, node->text);
         return -EINVAL;
@@ -356,6 +285,7 @@ static void take_enum(struct decode *d, const struct row *row, const struct ynod
 static void take_number(struct decode *d, const struct row *row, const struct ynode *node, const char *path,
                         uint64_t *field)
 {
+    char low[32], high[32];
     uint64_t v = 0;
     int r = -EINVAL;
     const char *what = row->type == TYPE_DURATION ? "a duration such as 500ms, 30s, 5m, 24h or 30d"
@@ -368,9 +298,12 @@ static void take_number(struct decode *d, const struct row *row, const struct yn
                                        : str_to_u64(node->text, 0, INT64_MAX, &v);
     if (r == -EINVAL)
         diag_add(d->diags, node->pos, path, "expected %s", what);
+    else if ((r < 0 || v < (uint64_t)row->low || v > (uint64_t)row->high) && row->type == TYPE_DURATION)
+        diag_add(d->diags, node->pos, path, "out of range (%s to %s)", str_duration((uint64_t)row->low, low),
+                 str_duration((uint64_t)row->high, high));
     else if (r < 0 || v < (uint64_t)row->low || v > (uint64_t)row->high)
-        diag_add(d->diags, node->pos, path, "out of range (%lld to %lld%s)", (long long)row->low,
-                 (long long)row->high, row->type == TYPE_DURATION ? " ms" : "");
+        diag_add(d->diags, node->pos, path, "out of range (%lld to %lld)", (long long)row->low,
+                 (long long)row->high);
     else
         *field = v;
 }
@@ -451,9 +384,12 @@ struct named {
     const struct ynode *node;
 };
 _Static_assert(offsetof(struct account_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct accept_config, node) == offsetof(struct named, node), "one shape");
 _Static_assert(offsetof(struct plugin_config, node) == offsetof(struct named, node), "one shape");
 _Static_assert(offsetof(struct pipeline_config, node) == offsetof(struct named, node), "one shape");
 _Static_assert(offsetof(struct step_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct token_config, node) == offsetof(struct named, node), "one shape");
+_Static_assert(offsetof(struct webhook_config, node) == offsetof(struct named, node), "one shape");
 
 static bool name_fits(struct decode *d, enum section section, const struct ypair *pair, const char *path)
 {
@@ -580,8 +516,7 @@ static void set_default(struct decode *d, const struct row *row, const char *nam
 
 static void set_defaults(struct decode *d, enum section section, const char *name, void *base)
 {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct row *row = &rows[i];
+    for (const struct row *row = rows; row < rows + ARRAY_LEN(rows); row++) {
         if (row->section != section)
             continue;
         if (row->type == TYPE_SUB)

@@ -37,6 +37,17 @@ struct timeouts {
     size_t n;
 };
 
+struct accept_config {
+    const char *name; // unused: lists have no names
+    const struct ynode *node;
+    const char *id, *owner, *reason, *until;
+};
+
+struct accept_list {
+    struct accept_config *list;
+    size_t n;
+};
+
 struct account_config {
     const char *name;
     const struct ynode *node;
@@ -50,6 +61,7 @@ struct account_config {
     struct strs egress;         // networks it may reach; list NULL: all (egress.h)
     uint64_t memory, pids, cpu; // 0: no limit; bytes, processes, percent of one CPU
     uint64_t nofile, fsize;
+    struct accept_list accept_doors;
 };
 
 struct plugin_config {
@@ -81,6 +93,35 @@ struct pipeline_config {
     struct step_list steps;
 };
 
+struct token_config {
+    const char *name;
+    const struct ynode *node;
+    const char *secret_ref; // a secret of the vault, granted to principal core
+    struct strs scopes;
+    unsigned rights; // TOKEN_*, of its scopes; derived
+    bool accept_untrusted_input;
+};
+
+struct token_list {
+    struct token_config *list;
+    size_t n;
+};
+
+struct webhook_config {
+    const char *name;
+    const struct ynode *node;
+    const char *path; // behind /hook/
+    const char *secret_ref;
+    const char *plugin, *pipeline; // one of them
+    uint64_t window;               // ms in which a signature counts once
+    bool accept_untrusted_input;
+};
+
+struct webhook_list {
+    struct webhook_config *list;
+    size_t n;
+};
+
 struct account_list {
     struct account_config *list;
     size_t n;
@@ -100,6 +141,8 @@ struct config {
     uint64_t log_level, max_workers, dedupe_ttl, drain;
     bool unconfined, fail_on_unlocked, fail_on_taint;
     uint64_t on_unattested, fail_on_sidedoor, api_operators;
+    uint64_t reprobe_every;   // ms; 0: never by itself
+    uint64_t retention_facts; // ms
     struct strs env_passthrough, recovery_recipients, plugin_roots, include;
     const char *age_key_file, *vault_file, *state_path, *api_socket;
     uint64_t limit_stdout, limit_stderr, limit_request, limit_state, limit_events, limit_json_depth,
@@ -107,10 +150,14 @@ struct config {
     struct account_list accounts;
     struct plugin_list plugins;
     struct pipeline_list pipelines;
+    const char *api_listen; // NULL: no TCP
+    struct token_list tokens;
+    struct webhook_list webhooks;
 
     // derived
-    const char *path; // of the main file
-    const char *dir;  // its directory: plugins.lock and accounts.lock.yaml stand here
+    const struct plugin_config **plugins_by_name; // owned
+    const char *path;                             // of the main file
+    const char *dir; // its directory: plugins.lock and accounts.lock.yaml stand here
     enum posture posture;
     const char *bus_user; // NAME-bus; in posture unconfined the service user
     int64_t bus_uid, bus_gid, operators_gid;
@@ -168,6 +215,16 @@ const struct account_config *config_home_of(const struct config *config, const c
 const char *config_locked_dir(const struct config *config, char buf[static LIMIT_PATH]);
 // Its vault principal, into buf.
 const char *config_principal_of(const struct config *config, const char *plugin, char buf[static LIMIT_NAME]);
+// The principal of the gateway itself, which no plugin has: API tokens and webhook keys are granted to it.
+#define PRINCIPAL_CORE_NAME "core"
+const struct pipeline_config *config_pipeline(const struct config *config, const char *name);
+const struct webhook_config *config_webhook(const struct config *config, const char *name);
+// What the account's config accepts of that finding (GATE-DOOR-NN), expired or not; the latest day of
+// several. NULL: nothing.
+const struct accept_config *config_accepted(const struct account_config *account, const char *id);
+bool config_is_door(const char *id);
+// The first second after the day, in UTC; -EINVAL where it is none.
+MUST int64_t config_date_ends(const char *day);
 uint64_t config_timeout_of(const struct config *config, const char *plugin, const char *command);
 
 // The rows, for reference pages and the commented example.

@@ -32,13 +32,19 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->accounts.n; i++) {
         free(c->accounts.list[i].read.list);
         free(c->accounts.list[i].egress.list);
+        free(c->accounts.list[i].accept_doors.list);
     }
     for (size_t i = 0; i < c->plugins.n; i++)
         free(c->plugins.list[i].timeouts.list);
     for (size_t i = 0; i < c->pipelines.n; i++)
         free(c->pipelines.list[i].steps.list);
+    for (size_t i = 0; i < c->tokens.n; i++)
+        free(c->tokens.list[i].scopes.list);
+    free(c->tokens.list);
+    free(c->webhooks.list);
     free(c->accounts.list);
     free(c->plugins.list);
+    free(c->plugins_by_name);
     free(c->pipelines.list);
     files_free(c->files, c->n_files);
     free(c);

@@ -4,6 +4,7 @@
 #include "config_internal.h"
 #include "egress.h"
 #include "str.h"
+#include "token.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,17 @@ static void check_state_dir(struct decode *d, const struct account_config *a)
     }
 }
 
+static void check_accepted(struct decode *d, const struct account_config *a)
+{
+    for (size_t i = 0; i < a->accept_doors.n; i++) {
+        const struct accept_config *x = &a->accept_doors.list[i];
+        char path[LIMIT_PATH];
+        snprintf(path, sizeof(path), "accounts.%s.accept_doors[%zu]", a->name, i);
+        if (!x->id || !x->owner || !x->reason || !x->until) // consent without a name or an end is none
+            rule(d, x->node, path, "needs id, owner, reason and until");
+    }
+}
+
 static void check_ids(struct decode *d, const struct account_config *a)
 {
     const struct config *c = d->config;
@@ -129,7 +141,7 @@ static void check_ids(struct decode *d, const struct account_config *a)
 static void check_plugin(struct decode *d, struct plugin_config *p)
 {
     struct config *c = d->config;
-    char path[LIMIT_PATH], mine[LIMIT_NAME], other[LIMIT_NAME];
+    char path[LIMIT_PATH];
     const struct ynode *n = p->node->kind == YNODE_MAP ? p->node : NULL;
 
     snprintf(path, sizeof(path), "plugins.%s", p->name);
@@ -137,19 +149,56 @@ static void check_plugin(struct decode *d, struct plugin_config *p)
         rule(d, ynode_get(n, "run_as"), path, "run_as: there is no account \"%s\"", p->run_as);
     if (!p->run_as && c->accounts.n > 0 && !config_account(c, "default"))
         rule(d, p->node, path, "has no run_as, and there is no account \"default\"");
+    char principal[LIMIT_NAME];
+    if (str_eq(config_principal_of(c, p->name, principal), PRINCIPAL_CORE_NAME))
+        rule(d, p->node, path,
+             "would have the vault principal \"%s\", which is the gateway's own; set vault_principal",
+             principal);
     if (p->uses && str_eq(p->uses, p->name))
         rule(d, ynode_get(n, "uses"), path, "uses itself");
     if (p->parallelism > c->max_workers)
         rule(d, ynode_get(n, "parallelism"), path, "parallelism is more than service.max_workers (%llu)",
              (unsigned long long)c->max_workers);
-    config_principal_of(c, p->name, mine);
-    for (const struct plugin_config *q = c->plugins.list; q < p; q++)
-        if (!(p->vault_principal && q->vault_principal) &&
-            str_eq(mine, config_principal_of(c, q->name, other)))
+}
+
+struct principal {
+    char name[LIMIT_NAME];
+    const struct plugin_config *plugin;
+};
+
+static int compare_principals(const void *a, const void *b)
+{
+    const struct principal *p = a, *q = b;
+    int r = strcmp(p->name, q->name);
+
+    return r ? r : p->plugin < q->plugin ? -1 : p->plugin > q->plugin;
+}
+
+// Two plugins have one principal only where both say so. Sorted: a thousand plugins are half a million pairs.
+static void check_principals(struct decode *d)
+{
+    const struct config *c = d->config;
+    char path[LIMIT_PATH];
+    OWNED(freep) struct principal *list = calloc(c->plugins.n + 1, sizeof(*list));
+
+    d->diags->failed |= !list;
+    for (size_t i = 0; list && i < c->plugins.n; i++) {
+        list[i].plugin = &c->plugins.list[i];
+        config_principal_of(c, c->plugins.list[i].name, list[i].name);
+    }
+    if (list)
+        qsort(list, c->plugins.n, sizeof(*list), compare_principals);
+    for (size_t i = 0; list && i < c->plugins.n; i++)
+        for (size_t k = i; k > 0 && str_eq(list[k - 1].name, list[i].name); k--) {
+            const struct plugin_config *p = list[i].plugin, *q = list[k - 1].plugin;
+            if (p->vault_principal && q->vault_principal)
+                continue;
+            snprintf(path, sizeof(path), "plugins.%s", p->name);
             rule(
                 d, p->node, path,
                 "would share the vault principal \"%s\" with plugin \"%s\"; say so with vault_principal on both",
-                mine, q->name);
+                list[i].name, q->name);
+        }
 }
 
 static void check_pipeline(struct decode *d, struct pipeline_config *p, size_t index)
@@ -180,6 +229,82 @@ static void check_pipeline(struct decode *d, struct pipeline_config *p, size_t i
     }
 }
 
+static void check_token(struct decode *d, struct token_config *t, size_t index)
+{
+    char path[LIMIT_PATH];
+
+    snprintf(path, sizeof(path), "api.tokens[%zu]", index);
+    if (!t->name || !t->secret_ref)
+        rule(d, t->node, path, "needs %s",
+             t->name ? "secret_ref, the name of its secret in the vault" : "name");
+    if (t->scopes.n == 0) // also where each was refused on its own line
+        rule(d, t->node, path, "needs scopes: a token that may do nothing is a mistake");
+    for (size_t i = 0; i < t->scopes.n; i++)
+        t->rights |= token_rights(t->scopes.list[i]);
+    for (size_t i = 0; i < index; i++) {
+        const struct token_config *other = &d->config->tokens.list[i];
+        if (t->name && other->name && str_eq(other->name, t->name))
+            rule(d, t->node, path, "there is already a token \"%s\"", t->name);
+        // One value with two names would leave it to chance whose rights it has.
+        if (t->secret_ref && other->secret_ref && str_eq(other->secret_ref, t->secret_ref))
+            rule(d, t->node, path, "has the secret of token \"%s\": a secret of its own is told apart",
+                 other->name ? other->name : "?");
+    }
+}
+
+static void check_webhook(struct decode *d, struct webhook_config *h, size_t index)
+{
+    const struct config *c = d->config;
+    char path[LIMIT_PATH];
+
+    snprintf(path, sizeof(path), "webhooks[%zu]", index);
+    if (!h->name || !h->secret_ref)
+        rule(d, h->node, path, "needs %s", h->name ? "secret_ref, the name of its key in the vault" : "name");
+    if (!h->plugin == !h->pipeline)
+        rule(d, h->node, path, "needs plugin or pipeline%s", h->plugin ? ", not both" : "");
+    if (h->pipeline && !config_pipeline(c, h->pipeline))
+        rule(d, ynode_get(h->node, "pipeline"), path, "there is no pipeline \"%s\"", h->pipeline);
+    if (c->posture == POSTURE_UNCONFINED && !h->accept_untrusted_input)
+        rule(
+            d, h->node, path,
+            "an unconfined instance does not face strangers: give it accounts, or say accept_untrusted_input: true");
+    if (!h->path)
+        h->path = h->name;
+    for (size_t i = 0; i < index; i++) {
+        const struct webhook_config *other = &c->webhooks.list[i];
+        if (h->name && other->name && str_eq(other->name, h->name))
+            rule(d, h->node, path, "there is already a webhook \"%s\"", h->name);
+        if (h->path && other->path && str_eq(other->path, h->path))
+            rule(d, h->node, path, "there is already a webhook at /hook/%s", h->path);
+        // A signature is of the body alone: one that was made for either would be good at both.
+        if (h->secret_ref && other->secret_ref && str_eq(other->secret_ref, h->secret_ref))
+            rule(d, h->node, path,
+                 "has the key of webhook \"%s\": what is signed for one would count at the other",
+                 other->name ? other->name : "?");
+    }
+    for (size_t i = 0; h->secret_ref && i < c->tokens.n; i++)
+        if (c->tokens.list[i].secret_ref && str_eq(c->tokens.list[i].secret_ref, h->secret_ref))
+            rule(d, h->node, path,
+                 "its key is the value of an API token: whoever sends it one has the other");
+}
+
+static void check_api(struct decode *d)
+{
+    struct config *c = d->config;
+    const struct ynode *api = ynode_get(c->root, "api");
+
+    if (c->tokens.n > LIMIT_TOKENS)
+        rule(d, ynode_get(api, "tokens"), "api.tokens", "more than %d", LIMIT_TOKENS);
+    if (c->webhooks.n > LIMIT_WEBHOOKS)
+        rule(d, ynode_get(c->root, "webhooks"), "webhooks", "more than %d", LIMIT_WEBHOOKS);
+    if (c->api_listen && c->tokens.n == 0)
+        rule(d, ynode_get(api, "listen"), "api.listen", "needs a token: add api.tokens, or take listen away");
+    for (size_t i = 0; i < c->tokens.n; i++)
+        check_token(d, &c->tokens.list[i], i);
+    for (size_t i = 0; i < c->webhooks.n; i++)
+        check_webhook(d, &c->webhooks.list[i], i);
+}
+
 static enum posture derive_posture(const struct config *c)
 {
     enum posture posture = c->accounts.n > 0 ? POSTURE_FULL_PRIVSEP : POSTURE_UNCONFINED;
@@ -207,14 +332,20 @@ void config_check_rules(struct decode *d)
         derive_account(d, &c->accounts.list[i]);
     for (size_t i = 0; i < c->accounts.n; i++) {
         check_ids(d, &c->accounts.list[i]);
+        check_accepted(d, &c->accounts.list[i]);
         if (c->accounts.list[i].state_dir)
             check_state_dir(d, &c->accounts.list[i]);
     }
     c->posture = derive_posture(c);
     if (c->posture == POSTURE_UNCONFINED)
         c->bus_user = c->user;
+    d->diags->failed |= config_sort_plugins(c) < 0;
+    if (d->diags->failed)
+        return;
     for (size_t i = 0; i < c->plugins.n; i++)
         check_plugin(d, &c->plugins.list[i]);
+    check_principals(d);
     for (size_t i = 0; i < c->pipelines.n; i++)
         check_pipeline(d, &c->pipelines.list[i], i);
+    check_api(d);
 }

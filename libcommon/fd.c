@@ -77,21 +77,28 @@ int fd_make_parents(int root, const char *path)
 int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
 {
     struct strbuf sb = {0};
-    char chunk[16384];
+    struct stat st;
+    size_t step = 4096;
+    ssize_t n;
 
-    for (;;) {
-        ssize_t n = read(fd, chunk, sizeof(chunk));
+    // A file's size is a hint only (in /proc it is 0, and elsewhere the file may grow): one byte more shows
+    // its end.
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= 4096)
+        step = MIN((size_t)st.st_size, max) + 1;
+    do {
+        if (sb.cap - sb.len < 2 && !sb_room(&sb, step)) {
+            sb_free(&sb);
+            return -ENOMEM;
+        }
+        n = read(fd, sb.p + sb.len, sb.cap - sb.len - 1);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || sb.len + (size_t)MAX(n, 0) > max) {
+        if (n < 0 || (sb.len += (size_t)n) > max) {
             int r = n < 0 ? err_last() : -EFBIG;
             sb_free(&sb);
             return r;
         }
-        if (n == 0)
-            break;
-        sb_add(&sb, chunk, (size_t)n);
-    }
+    } while (n != 0);
     size_t len = sb.len;
     char *data = sb_finish(&sb);
     if (!data)
@@ -101,7 +108,7 @@ int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len)
     return 0;
 }
 
-int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t *ret_len)
+int fd_open_file(int root, const char *path)
 {
     struct stat st;
     OWNED(fd_closep) int fd = fd_open(root, path, O_RDONLY | O_NONBLOCK, 0); // a FIFO must not hold us
@@ -112,7 +119,14 @@ int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t
         return err_last();
     if (!S_ISREG(st.st_mode))
         return S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
-    return fd_read_all(fd, max, ret_data, ret_len);
+    return fd_take(&fd);
+}
+
+int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+    OWNED(fd_closep) int fd = fd_open_file(root, path);
+
+    return fd < 0 ? fd : fd_read_all(fd, max, ret_data, ret_len);
 }
 
 int fd_write_all(int fd, const void *data, size_t len)

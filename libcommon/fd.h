@@ -21,6 +21,8 @@ MUST int fd_stat(int root, const char *path, struct stat *ret);
 // Makes the directories above path that are missing, 0755, owned by whoever runs this. -errno.
 MUST int fd_make_parents(int root, const char *path);
 
+// Opens a regular file to read; -EISDIR, or -ENOTSUP for what else is none.
+MUST int fd_open_file(int root, const char *path);
 // Reads the whole file, at most max bytes (-EFBIG), NUL-terminated; the caller frees *ret_data.
 MUST int fd_read_file(int root, const char *path, size_t max, char **ret_data, size_t *ret_len);
 // The same from an open descriptor.

@@ -2,9 +2,11 @@
 #include "layout.h"
 #include "acl.h"
 #include "fd.h"
+#include "keyfile.h"
 #include "str.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 enum principal { OWNER_ROOT, OWNER_SERVICE, OWNER_BUS, OWNER_ACCOUNT, OWNER_OPERATORS };
 
@@ -162,6 +164,8 @@ int layout_expand(const struct config *c, struct layout *ret)
             continue;
         if (c->personal && !is_own_path(table[id].path))
             continue;
+        if (keyfile_is_credential(c->age_key_file) && str_starts(table[id].path, "{secret}"))
+            continue; // the service manager's to place
         bool accounts = strstr(table[id].path, "{account}"), files = strstr(table[id].path, "{file}");
         if (!accounts && !files)
             r = add(&l, c, (enum layout_id)id, "", NULL);
@@ -219,7 +223,8 @@ static enum layout_fault check_parents(int root, const struct layout_item *item,
         int r = fd_stat(root, dir, &st);
         if (r < 0)
             return r == -ENOENT ? LAYOUT_MISSING : r == -ELOOP ? LAYOUT_PARENT : LAYOUT_UNKNOWN;
-        bool own = st.st_uid == 0 || (int64_t)st.st_uid == item->uid;
+        // An account that owns the way to its state_dir could put another in its place.
+        bool own = st.st_uid == 0 || ((int64_t)st.st_uid == item->uid && item->id != LAYOUT_ACCOUNT);
         bool sticky = item->personal && below && (st.st_mode & S_ISVTX);
         below = own;
         if (!S_ISDIR(st.st_mode) || !own || ((st.st_mode & 0022) && !sticky)) {
@@ -228,6 +233,15 @@ static enum layout_fault check_parents(int root, const struct layout_item *item,
         }
     }
     return LAYOUT_OK;
+}
+
+// Capabilities of a file are no bit of its mode, and give its power to whoever runs it.
+static bool has_file_caps(int fd)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return getxattr(path, "security.capability", NULL, 0) > 0;
 }
 
 static enum layout_fault compare(int fd, const struct stat *st, const struct layout_item *item)
@@ -240,6 +254,8 @@ static enum layout_fault compare(int fd, const struct stat *st, const struct lay
     if (extended !=
         0) // the group bits of the mode are the mask then: compare the whole ACL, which is to be plain
         return extended < 0 ? LAYOUT_UNKNOWN : LAYOUT_ACL;
+    if (has_file_caps(fd))
+        return LAYOUT_CAPS;
     return (st->st_mode & 07777) == item->mode ? LAYOUT_OK : LAYOUT_MODE;
 }
 
@@ -265,6 +281,8 @@ enum layout_fault layout_check(int root, const struct layout_item *item, char be
     enum layout_fault fault = compare(fd, &st, item);
     if (fault == LAYOUT_ACL)
         snprintf(before + strlen(before), 128 - strlen(before), " with ACL entries");
+    if (fault == LAYOUT_CAPS)
+        snprintf(before + strlen(before), 128 - strlen(before), " with file capabilities");
     return fault == LAYOUT_OK ? check_parents(root, item, before) : fault;
 }
 

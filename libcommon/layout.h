@@ -46,6 +46,7 @@ enum layout_fault {
     LAYOUT_OWNER, // or group
     LAYOUT_MODE,
     LAYOUT_ACL,     // a named or default entry opens what the mode closes
+    LAYOUT_CAPS,    // file capabilities
     LAYOUT_PARENT,  // a component that is a link, or that somebody besides root and the owner may change
     LAYOUT_UNKNOWN, // could not be examined
     LAYOUT_FAULT_COUNT_

@@ -1,6 +1,8 @@
 // The ledger: opening, schema, facts. Statements about jobs are the bus's (queue.c).
 #include "ledger.h"
+#include "chain.h"
 #include "fd.h"
+#include "log.h"
 #include "privs.h"
 #include "str.h"
 #include <sodium.h>
@@ -181,7 +183,6 @@ static int check_schema(struct ledger *l)
 int ledger_open(const char *path, bool create, struct ledger *ret)
 {
     struct ledger l = {0};
-    char dir[LIMIT_PATH], sql[LIMIT_PATH + 64];
     int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOFOLLOW;
     mode_t old = umask(0077);
 
@@ -192,12 +193,9 @@ int ledger_open(const char *path, bool create, struct ledger *ret)
     }
     int r = sqlite3_open_v2(path, &l.db, flags, NULL) == SQLITE_OK ? 0 : ledger_failed(&l);
     if (r == 0) {
-        // Temporary files stay beside the ledger: under Landlock there is no other place.
-        snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
-        snprintf(sql, sizeof(sql),
-                 "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL");
         sqlite3_busy_timeout(l.db, 5000);
-        r = exec(&l, sql);
+        // Nothing temporary in files: under Landlock there is no place for them.
+        r = exec(&l, "PRAGMA temp_store=MEMORY; PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL");
     }
     if (r == 0)
         r = exec(&l, "PRAGMA journal_mode=WAL");
@@ -221,37 +219,7 @@ void ledger_close(struct ledger *l)
 
 // ---- facts --------------------------------------------------------------------------------------
 
-static void add_field(crypto_generichash_state *state, const void *data, size_t len)
-{
-    const uint64_t n = len; // every field with its length: no two rows hash the same bytes
-
-    crypto_generichash_update(state, (const unsigned char *)&n, sizeof(n));
-    crypto_generichash_update(state, data, len);
-}
-
-struct fact {
-    int64_t seq, at_ms, uid;
-    const char *actor, *kind, *subject, *detail;
-    uint8_t prev[LEDGER_HASH_LEN];
-};
-
-static void hash_fact(const struct fact *f, uint8_t out[static LEDGER_HASH_LEN])
-{
-    crypto_generichash_state state;
-
-    crypto_generichash_init(&state, NULL, 0, LEDGER_HASH_LEN);
-    add_field(&state, f->prev, sizeof(f->prev));
-    add_field(&state, &f->seq, sizeof(f->seq));
-    add_field(&state, &f->at_ms, sizeof(f->at_ms));
-    add_field(&state, &f->uid, sizeof(f->uid));
-    add_field(&state, f->actor, strlen(f->actor));
-    add_field(&state, f->kind, strlen(f->kind));
-    add_field(&state, f->subject, strlen(f->subject));
-    add_field(&state, f->detail, strlen(f->detail));
-    crypto_generichash_final(&state, out, LEDGER_HASH_LEN);
-}
-
-static int last_fact(struct ledger *l, struct fact *f)
+static int last_fact(struct ledger *l, struct chain_fact *f)
 {
     sqlite3_stmt *s = ledger_query(l, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", "");
 
@@ -267,14 +235,14 @@ static int last_fact(struct ledger *l, struct fact *f)
     return step == SQLITE_ROW || step == SQLITE_DONE ? 0 : -EIO;
 }
 
-static int append(struct ledger *l, struct fact *f)
+static int append(struct ledger *l, struct chain_fact *f)
 {
     uint8_t hash[LEDGER_HASH_LEN];
     int r = last_fact(l, f);
 
     if (r < 0)
         return r;
-    hash_fact(f, hash);
+    chain_hash(f, hash);
     return ledger_run(l, NULL,
                       "INSERT INTO audit(seq, at_ms, actor, uid, kind, subject, detail, prev, hash)"
                       " VALUES(?,?,?,?,?,?,?,?,?)",
@@ -285,12 +253,12 @@ static int append(struct ledger *l, struct fact *f)
 int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind kind, const char *subject,
                  const char *detail, int64_t *ret_seq)
 {
-    struct fact f = {.at_ms = ledger_now_ms(),
-                     .uid = uid,
-                     .actor = actor,
-                     .kind = audit_word(kind),
-                     .subject = subject,
-                     .detail = detail};
+    struct chain_fact f = {.at_ms = ledger_now_ms(),
+                           .uid = uid,
+                           .actor = actor,
+                           .kind = audit_word(kind),
+                           .subject = subject,
+                           .detail = detail};
     bool own = sqlite3_get_autocommit(l->db) != 0;
     int r = own ? ledger_begin(l) : 0;
 
@@ -305,53 +273,78 @@ int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind
     return r;
 }
 
+bool ledger_fact(sqlite3_stmt *s, struct chain_fact *f, const uint8_t **ret_hash)
+{
+    const void *prev = sqlite3_column_blob(s, 7);
+
+    *ret_hash = sqlite3_column_blob(s, 8);
+    *f = (struct chain_fact){.seq = sqlite3_column_int64(s, 0),
+                             .at_ms = sqlite3_column_int64(s, 1),
+                             .actor = (const char *)sqlite3_column_text(s, 2),
+                             .uid = sqlite3_column_int64(s, 3),
+                             .kind = (const char *)sqlite3_column_text(s, 4),
+                             .subject = (const char *)sqlite3_column_text(s, 5),
+                             .detail = (const char *)sqlite3_column_text(s, 6)};
+    if (!f->actor || !f->kind || !f->subject || !f->detail || sqlite3_column_bytes(s, 7) != LEDGER_HASH_LEN ||
+        sqlite3_column_bytes(s, 8) != LEDGER_HASH_LEN)
+        return false;
+    memcpy(f->prev, prev, sizeof(f->prev));
+    return true;
+}
+
 int ledger_verify(struct ledger *l, int64_t *ret_n)
 {
-    struct fact f = {0};
-    uint8_t hash[LEDGER_HASH_LEN] = {0};
-    int64_t n = 0;
-    int step, r = 0;
-    sqlite3_stmt *s = ledger_query(
-        l, "SELECT seq, at_ms, actor, uid, kind, subject, detail, prev, hash FROM audit ORDER BY seq", "");
+    struct chain_fact f;
+    struct chain_walk walk = {0};
+    const uint8_t *hash;
+    int64_t row = 0;
+    int step = SQLITE_DONE, r = 0;
+    sqlite3_stmt *s = ledger_query(l, LEDGER_FACTS " ORDER BY seq", "");
 
     if (!s)
         return -EIO;
-    while (r == 0 && (step = sqlite3_step(s)) == SQLITE_ROW) {
-        f.seq = sqlite3_column_int64(s, 0);
-        f.at_ms = sqlite3_column_int64(s, 1);
-        f.actor = (const char *)sqlite3_column_text(s, 2);
-        f.uid = sqlite3_column_int64(s, 3);
-        f.kind = (const char *)sqlite3_column_text(s, 4);
-        f.subject = (const char *)sqlite3_column_text(s, 5);
-        f.detail = (const char *)sqlite3_column_text(s, 6);
-        const void *prev = sqlite3_column_blob(s, 7), *stored = sqlite3_column_blob(s, 8);
-        bool sized =
-            sqlite3_column_bytes(s, 7) == LEDGER_HASH_LEN && sqlite3_column_bytes(s, 8) == LEDGER_HASH_LEN;
-        n = f.seq;
-        if (!sized || memcmp(prev, hash, sizeof(hash)) != 0)
-            r = 1;
-        else {
-            memcpy(f.prev, prev, sizeof(f.prev));
-            hash_fact(&f, hash);
-            r = memcmp(stored, hash, sizeof(hash)) != 0;
-        }
-    }
+    while (r == 0 && (step = sqlite3_step(s)) == SQLITE_ROW)
+        r = !ledger_fact(s, &f, &hash) || chain_step(&walk, &f, hash, &row);
     if (r == 0 && step != SQLITE_DONE)
         r = ledger_failed(l);
     sqlite3_finalize(s);
-    *ret_n = n;
+    *ret_n = row;
+    return r;
+}
+
+int ledger_head(struct ledger *l, int64_t *ret_seq, uint8_t hash[static LEDGER_HASH_LEN])
+{
+    struct chain_fact f = {0};
+    int r = last_fact(l, &f);
+
+    *ret_seq = f.seq - 1;
+    memcpy(hash, f.prev, LEDGER_HASH_LEN);
     return r;
 }
 
 // ---- for those who are not the owner ------------------------------------------------------------
 
-// An exit code: 0, an errno, or 255 where there is no ledger.
-static int child(const struct config *config, bool create, int (*fn)(struct ledger *, void *), void *arg)
+void ledger_leave_log(struct ledger *l, bool leave)
+{
+    (void)sqlite3_db_config(l->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, (int)leave, NULL);
+}
+
+// Who asks a few questions needs no pools of pages and small blocks, which cost a fault per page to lay out.
+static void make_do(void)
+{
+    if (sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) != SQLITE_OK)
+        log_warn("SQLite keeps its pools: it was in use already");
+}
+
+int ledger_become_owner(const struct config *config, bool create, int (*fn)(struct ledger *, void *),
+                        void *arg)
 {
     struct ledger l;
     uid_t uid = (uid_t)config->bus_uid;
     int r = geteuid() == uid ? privs_clear_caps() : privs_become(uid, (gid_t)config->bus_gid);
 
+    make_do();
     if (r == 0)
         r = ledger_open(config->state_path, create, &l);
     if (r == -ENOENT && !create)
@@ -371,7 +364,7 @@ int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct l
     if (pid < 0)
         return err_last();
     if (pid == 0)
-        _exit(child(config, create, fn, arg));
+        _exit(ledger_become_owner(config, create, fn, arg));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return err_last();

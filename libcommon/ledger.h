@@ -2,6 +2,7 @@
 // through a child that first became that user without capabilities, so no privileged process parses a page of
 // it.
 #pragma once
+#include "chain.h"
 #include "config.h"
 #include "ledger_kinds.h"
 #include "limits.h"
@@ -12,7 +13,7 @@
 
 #define LEDGER_APPLICATION_ID 0x4455434c // "DUCL"
 #define LEDGER_SCHEMA         1
-#define LEDGER_HASH_LEN       32
+#define LEDGER_HASH_LEN       CHAIN_HASH_LEN
 
 struct ledger {
     sqlite3 *db;
@@ -46,8 +47,17 @@ int ledger_changes(struct ledger *l);
 // Appends a fact, inside the caller's transaction or in one of its own. detail is JSON. *ret_seq may be NULL.
 MUST int ledger_audit(struct ledger *l, const char *actor, uid_t uid, enum audit_kind kind,
                       const char *subject, const char *detail, int64_t *ret_seq);
-// Walks the hash chain. 0: whole, *ret_n facts; 1: broken at row *ret_n; -EIO.
+// Walks the hash chain. 0: whole, *ret_n facts; 1: broken at row *ret_n, which may be missing; -EIO.
 MUST int ledger_verify(struct ledger *l, int64_t *ret_n);
+// The number and hash of the last fact; 0 and zeros where there is none. -EIO.
+MUST int ledger_head(struct ledger *l, int64_t *ret_seq, uint8_t hash[static LEDGER_HASH_LEN]);
+// A row of LEDGER_FACTS; what it points to holds until the next step. False: it is no fact.
+#define LEDGER_FACTS "SELECT seq, at_ms, actor, uid, kind, subject, detail, prev, hash FROM audit"
+bool ledger_fact(sqlite3_stmt *s, struct chain_fact *ret, const uint8_t **ret_hash);
+
+// For who only reads: closing does not move the log into the file, which costs syncs; the next who writes
+// does that.
+void ledger_leave_log(struct ledger *l, bool leave);
 
 int64_t ledger_now_ms(void);
 
@@ -56,3 +66,7 @@ int64_t ledger_now_ms(void);
 // child's.
 MUST int ledger_as_owner(const struct config *config, bool create, int (*fn)(struct ledger *, void *),
                          void *arg);
+// The same in a process that is there for nothing else: it is the owner from then on. Its exit code: 0, an
+// errno, or 255 where there is no ledger.
+MUST int ledger_become_owner(const struct config *config, bool create, int (*fn)(struct ledger *, void *),
+                             void *arg);

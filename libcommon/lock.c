@@ -23,30 +23,61 @@ void lock_free(struct lock *lock)
     for (size_t i = 0; i < lock->n; i++)
         lock_plugin_free(&lock->list[i]);
     free(lock->list);
+    free(lock->order);
     *lock = (struct lock){0};
+}
+
+// Where name is in the order, or would be.
+static size_t place_of(const struct lock *lock, const char *name, bool *ret_there)
+{
+    size_t low = 0, high = lock->n;
+
+    *ret_there = false;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int c = strcmp(lock->list[lock->order[middle]].name, name);
+        if (c == 0) {
+            *ret_there = true;
+            return middle;
+        }
+        if (c < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
 const struct lock_plugin *lock_find(const struct lock *lock, const char *name)
 {
-    for (size_t i = 0; i < lock->n; i++)
-        if (str_eq(lock->list[i].name, name))
-            return &lock->list[i];
-    return NULL;
+    bool there;
+    size_t i = place_of(lock, name, &there);
+
+    return there ? &lock->list[lock->order[i]] : NULL;
 }
 
 int lock_put(struct lock *lock, struct lock_plugin *plugin)
 {
-    for (size_t i = 0; i < lock->n; i++)
-        if (str_eq(lock->list[i].name, plugin->name)) {
-            lock_plugin_free(&lock->list[i]);
-            lock->list[i] = *plugin;
-            *plugin = (struct lock_plugin){0};
-            return 0;
-        }
+    bool there;
+    size_t at = place_of(lock, plugin->name, &there);
+
+    if (there) {
+        struct lock_plugin *old = &lock->list[lock->order[at]];
+        lock_plugin_free(old);
+        *old = *plugin;
+        *plugin = (struct lock_plugin){0};
+        return 0;
+    }
     struct lock_plugin *list = reallocarray(lock->list, lock->n + 1, sizeof(*list));
-    if (!list)
+    if (list)
+        lock->list = list;
+    size_t *order = reallocarray(lock->order, lock->n + 1, sizeof(*order));
+    if (order)
+        lock->order = order;
+    if (!list || !order)
         return -ENOMEM;
-    lock->list = list;
+    memmove(order + at + 1, order + at, (lock->n - at) * sizeof(*order));
+    order[at] = lock->n;
     list[lock->n++] = *plugin;
     *plugin = (struct lock_plugin){0};
     return 0;

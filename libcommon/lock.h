@@ -32,6 +32,7 @@ struct lock_plugin {
 struct lock {
     struct lock_plugin *list; // in the order of the file
     size_t n;
+    size_t *order; // the same by name: a lock may have a thousand, and each is looked for by each check
 };
 
 // Parses text (which it modifies). -EBADMSG with the line number in *ret_line.

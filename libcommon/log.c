@@ -60,8 +60,6 @@ static void emit(enum log_level level, bool logfmt, const char *text)
 {
     struct strbuf sb = {0};
 
-    if (level < state.level)
-        return;
     if (state.journal)
         sb_addf(&sb, "<%c>", levels[level].priority);
     if (logfmt) {
@@ -81,6 +79,8 @@ __attribute__((format(printf, 3, 0))) static void emit_va(enum log_level level, 
 {
     char text[4096];
 
+    if (level < state.level)
+        return;
     vsnprintf(text, sizeof(text), format, ap);
     emit(level, logfmt, text);
 }
@@ -92,6 +92,12 @@ void log_msg(enum log_level level, const char *format, ...)
     va_start(ap, format);
     emit_va(level, state.service, format, ap);
     va_end(ap);
+}
+
+void log_fact(const char *text)
+{
+    if (state.level < LOG_LEVEL_COUNT_) // a test that wants no line at all
+        emit(LOG_LEVEL_INFO, state.service, text);
 }
 
 void log_plain(enum log_level level, const char *format, ...)

@@ -13,8 +13,10 @@ void log_set_level(enum log_level level);
 const char *log_level_name(enum log_level level);
 
 __attribute__((format(printf, 2, 3))) void log_msg(enum log_level level, const char *format, ...);
-// The same without logfmt in a service: for the lines of a refusal, which `systemctl status` shows.
+// As log_msg, without logfmt in a service: for the lines of a refusal, which `systemctl status` shows.
 __attribute__((format(printf, 2, 3))) void log_plain(enum log_level level, const char *format, ...);
+// A fact: of any length (log_msg ends after some KiB), and said whatever level is set.
+void log_fact(const char *text);
 // Logs "TEXT: strerror (ENAME)" at error level and returns r, which is -errno.
 __attribute__((format(printf, 2, 3))) int log_err(int r, const char *format, ...);
 

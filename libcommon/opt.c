@@ -161,6 +161,8 @@ static void man_program(const struct opt_program *program)
     printf(".SH OPTIONS\nEvery verb takes these.\n");
     for (enum opt_id id = 0; id < OPT_FIRST_LOCAL; id++)
         man_option(&rows[id]);
+    if (program->man)
+        program->man();
     printf(".SH EXIT STATUS\n");
     for (size_t i = 0; i < ARRAY_LEN(codes); i++)
         printf(".TP\n.B %d\n%s.\n", codes[i].code, codes[i].meaning);
@@ -260,11 +262,59 @@ static int run_verb(struct opts *o)
     return o->verb->run(o);
 }
 
+static bool program_takes(const struct opt_program *program, enum opt_id id)
+{
+    for (size_t i = 0; i < program->n_verbs; i++)
+        if (verb_takes(&program->verbs[i], id))
+            return true;
+    return false;
+}
+
+// A letter is first the verb's own option, then a global one, then one of another verb (which run_verb
+// refuses by name): -i is the key file of `decrypt` and the instance elsewhere. -1: nobody's.
+static int by_letter(const struct opt_program *program, const struct opt_verb *verb, int letter)
+{
+    int best = -1, best_rank = 5;
+
+    for (int id = 0; letter && id < OPT_COUNT_; id++) {
+        if (rows[id].letter != letter)
+            continue;
+        int rank = id < OPT_FIRST_LOCAL                        ? 2
+                   : verb && verb_takes(verb, (enum opt_id)id) ? 1
+                   : program_takes(program, (enum opt_id)id)   ? 3
+                                                               : 4;
+        if (rank < best_rank) {
+            best = id;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+// The verb, before the options are parsed: what a letter means depends on it. NULL where it is not clear yet.
+static const struct opt_verb *verb_ahead(const struct opt_program *program, int argc, char **argv)
+{
+    const struct opt_verb *verb = NULL;
+    int i = 1;
+
+    while (i < argc && argv[i][0] == '-') {
+        int id = argv[i][1] == '-' || argv[i][2] != '\0' ? -1 : by_letter(program, NULL, argv[i][1]);
+        for (int k = 0; argv[i][1] == '-' && k < OPT_COUNT_; k++)
+            if (str_eq(argv[i] + 2, rows[k].name))
+                id = k;
+        i += id >= 0 && rows[id].arg ? 2 : 1;
+    }
+    if (i < argc)
+        find_verb(program, argv + i, argc - i, &verb);
+    return verb;
+}
+
 int opt_main(const struct opt_program *program, int argc, char **argv)
 {
     struct option long_options[OPT_COUNT_ + 1] = {0};
     char letters[2 * OPT_COUNT_ + 2] = ":", *l = letters + 1;
     struct opts o = {.program = program};
+    const struct opt_verb *ahead = verb_ahead(program, argc, argv);
     int c;
 
     setvbuf(stdout, NULL, _IOLBF, 0); // piped together with errors, lines keep their order
@@ -275,7 +325,7 @@ int opt_main(const struct opt_program *program, int argc, char **argv)
     for (int id = 0; id < OPT_COUNT_; id++) {
         long_options[id] =
             (struct option){rows[id].name, rows[id].arg ? required_argument : no_argument, NULL, 256 + id};
-        if (rows[id].letter) {
+        if (rows[id].letter && by_letter(program, ahead, rows[id].letter) == id) {
             *l++ = rows[id].letter;
             if (rows[id].arg)
                 *l++ = ':';
@@ -294,10 +344,13 @@ int opt_main(const struct opt_program *program, int argc, char **argv)
             return opt_usage(&o, "there is no option -%c", optopt);
         if (c == ':')
             return opt_usage(&o, "%s needs an argument", argv[optind - 1]);
-        for (int i = 0; c < 256 && i < OPT_COUNT_; i++)
-            if (rows[i].letter == c)
-                id = i;
+        if (c < 256)
+            id = by_letter(program, ahead, c);
         o.value[id] = optarg ? optarg : "";
+        if (o.n_all == OPT_GIVEN_MAX)
+            return opt_usage(&o, "more than %d options", OPT_GIVEN_MAX);
+        o.all[o.n_all].id = (enum opt_id)id;
+        o.all[o.n_all++].value = o.value[id];
     }
     o.args = argv + optind;
     o.n_args = argc - optind;

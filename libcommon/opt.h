@@ -15,6 +15,7 @@ _Static_assert(OPT_COUNT_ <= 64, "struct opt_verb.options is a 64-bit set");
 #define OPT_BIT(name) (UINT64_C(1) << OPT_##name)
 
 struct opts;
+enum { OPT_GIVEN_MAX = 128 }; // options on one command line
 
 struct opt_verb {
     const char *name; // "plugin lock"; "" in a program without verbs
@@ -32,12 +33,18 @@ struct opt_program {
     const char *name, *summary, *detail;
     const struct opt_verb *verbs;
     size_t n_verbs;
+    void (*man)(void); // prints further sections of the man page, from tables of the program's own; or NULL
 };
 
 struct opts {
     const struct opt_program *program;
     const struct opt_verb *verb;
-    const char *value[OPT_COUNT_]; // the argument, "" for a flag that was given, NULL where absent
+    const char *value[OPT_COUNT_]; // the last argument, "" for a flag that was given, NULL where absent
+    struct {
+        enum opt_id id;
+        const char *value;
+    } all[OPT_GIVEN_MAX]; // in their order, for options that may be repeated
+    int n_all;
     char **args;
     int n_args;
 };

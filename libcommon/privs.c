@@ -142,9 +142,27 @@ NO_SAN static long set_limits(const struct privs_plan *plan)
     return r;
 }
 
-// Scheduling as a fresh login has it. A service that was started nicer than 0 cannot go back without
-// CAP_SYS_NICE: that is the operator's choice then, and holds for plugins too. oom_score_adj stays: written
-// here, it would be written for every process that shares this memory (the warden).
+NO_SAN static bool is_policy_ahead(long policy)
+{
+    return policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE;
+}
+
+// Class 1 is realtime; of class 2, best effort, nice 0 has level 4.
+NO_SAN static bool is_io_ahead(long prio)
+{
+    return prio < 0 || prio >> 13 == 1 || (prio >> 13 == 2 && (prio & 7) < 4);
+}
+
+NO_SAN static bool is_refused(long r)
+{
+    return r == -EPERM || r == -EACCES;
+}
+
+// Scheduling as a fresh login has it. It may be refused: a service that was started nicer than 0 cannot go
+// back without CAP_SYS_NICE, and the unit's filter lets none of these calls through. What is then no better
+// than the default is the operator's choice, and holds for plugins too; what is ahead of it is no plugin's.
+// CPUs can only be fewer. oom_score_adj stays: written here, it would be written for every process that
+// shares this memory (the warden).
 NO_SAN static long reset_scheduling(void)
 {
     static const struct sched_param zero;
@@ -153,14 +171,19 @@ NO_SAN static long reset_scheduling(void)
     for (unsigned i = 0; i < sizeof(all); i++)
         all[i] = 0xff;
     long r = RAW3(SYS_sched_setscheduler, 0, SCHED_OTHER, &zero);
-    if (r == 0)
-        r = RAW3(SYS_sched_setaffinity, 0, sizeof(all), all);
-    if (r == 0)
-        r = RAW3(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
-    if (r == -ENOSYS) // a kernel without block devices
-        r = 0;
-    long nice = RAW3(SYS_setpriority, PRIO_PROCESS, 0, 0);
-    return r < 0 ? r : nice == -EACCES || nice == -EPERM ? 0 : nice;
+    if (r < 0 && (!is_refused(r) || is_policy_ahead(RAW1(SYS_sched_getscheduler, 0))))
+        return r;
+    r = RAW3(SYS_sched_setaffinity, 0, sizeof(all), all);
+    if (r < 0 && !is_refused(r))
+        return r;
+    r = RAW3(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
+    if (r < 0 && r != -ENOSYS /* a kernel without block devices */ &&
+        (!is_refused(r) || is_io_ahead(RAW2(SYS_ioprio_get, 1, 0))))
+        return r;
+    r = RAW3(SYS_setpriority, PRIO_PROCESS, 0, 0);
+    if (r < 0 && (!is_refused(r) || RAW2(SYS_getpriority, PRIO_PROCESS, 0) > 20)) // it answers 20 - nice
+        return r;
+    return 0;
 }
 
 NO_SAN static long join_cgroup(int fd)
@@ -419,7 +442,7 @@ int privs_harden(void)
     const struct kernel_sigaction plain = {.handler = NULL};
     for (int s = 1; s <= 64; s++)
         RAW4(SYS_rt_sigaction, s, &plain, NULL, sizeof(plain.mask));
-    if (setrlimit(RLIMIT_CORE, &none) < 0)
+    if (!privs_broken(BREAK_DUMPABLE) && setrlimit(RLIMIT_CORE, &none) < 0)
         return err_last();
     return prctl(PR_SET_DUMPABLE, privs_broken(BREAK_DUMPABLE) ? 1 : 0) < 0 ? err_last() : 0;
 }

@@ -36,6 +36,7 @@ static const struct {
     [REASON_TIMEOUT] = {"timeout", true},
     [REASON_OUTPUT_LIMIT] = {"output-limit", true},
     [REASON_CANCELLED] = {"cancelled", false},
+    [REASON_BREACHED] = {"breached", false},
 };
 
 const char *proto_reason_word(enum proto_reason reason)
@@ -104,6 +105,7 @@ static bool strings_end(const struct proto_message *m)
     case PROTO_SPAWN:
         return terminated(m->SPAWN.plugin, sizeof(m->SPAWN.plugin)) &&
                terminated(m->SPAWN.command, sizeof(m->SPAWN.command));
+    case PROTO_VERIFY: return terminated(m->VERIFY.webhook, sizeof(m->VERIFY.webhook));
     case PROTO_AUDIT: return terminated(m->AUDIT.subject, sizeof(m->AUDIT.subject));
     case PROTO_STARTED: return terminated(m->STARTED.account, sizeof(m->STARTED.account));
     case PROTO_REFUSED:
@@ -111,6 +113,9 @@ static bool strings_end(const struct proto_message *m)
                terminated(m->REFUSED.secret, sizeof(m->REFUSED.secret));
     case PROTO_CONFIG:
     case PROTO_SOCKET:
+    case PROTO_LISTEN:
+    case PROTO_TOKENS:
+    case PROTO_VERIFIED:
     case PROTO_READY:
     case PROTO_KILL:
     case PROTO_MASK:
@@ -156,11 +161,13 @@ int proto_recv(struct proto_link *link, struct proto_message *m, int fds[static 
 
     for (int i = 0; i < PROTO_FDS_MAX; i++)
         fds[i] = -1;
+    // ECONNRESET says, once, that the peer closed with messages of ours unread. What it sent before still
+    // waits.
     do
         n = recvmsg(link->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
-        return errno == ECONNRESET ? -ENOTCONN : err_last();
+        return err_last();
     int count = take_fds(&msg, fds);
     if (n == 0 && count == 0)
         return -ENOTCONN;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PROTO_VERSION 1
+#define PROTO_VERSION 2
 #define PROTO_FDS_MAX 2
 
 enum proto_side { PROTO_WARDEN, PROTO_BUS };
@@ -40,6 +40,7 @@ enum proto_reason {
     REASON_TIMEOUT,
     REASON_OUTPUT_LIMIT,
     REASON_CANCELLED,
+    REASON_BREACHED, // the wall of its account was seen climbed
     REASON_COUNT_
 };
 const char *proto_reason_word(enum proto_reason reason);
@@ -67,6 +68,17 @@ struct proto_spawn {
 struct proto_kill {
     uint64_t job;
     uint32_t reason; // enum proto_reason
+};
+#define PROTO_MAC_LEN 32
+struct proto_verify {
+    uint64_t id; // of the bus; comes back
+    uint64_t body_len;
+    uint8_t mac[PROTO_MAC_LEN]; // as the caller has it: HMAC-SHA256 of the body
+    char webhook[LIMIT_NAME];
+};
+struct proto_verified {
+    uint64_t id;
+    uint32_t yes;
 };
 struct proto_audit {
     uint64_t job;

@@ -1,5 +1,6 @@
-// The arena. A first-fit free list in address order, merged on free: the vault's parse allocates many small
-// blocks and gives them all back. One per process, because jansson's allocator hooks carry no context.
+// The arena: blocks with boundary tags, free ones in lists by size, merged on free; nothing walks it, because
+// a vault of 10,000 secrets is parsed in some hundred thousand small blocks. A free block is zero but for its
+// links. One per process, because jansson's allocator hooks carry no context.
 #include "secret.h"
 #include <sodium.h>
 #include <stdbool.h>
@@ -8,14 +9,24 @@
 #include <sys/resource.h>
 
 struct block {
-    size_t size; // of the payload
-    size_t used; // 0 or 1; padded so that payloads stay 16-byte aligned
+    size_t size;   // of the payload, a multiple of 16; the lowest bit: in use
+    size_t before; // the payload of the block in front of it, 0 for the first
 };
 _Static_assert(sizeof(struct block) == 16, "payloads are 16-byte aligned");
+
+struct links { // the payload of a free block begins so
+    struct block *next, *previous;
+};
+_Static_assert(sizeof(struct links) == 16, "the smallest payload holds them");
+
+enum { USED = 1, BINS = 64 }; // bin i: payloads of 16 * (i + 1) bytes; the last: those and all larger ones
 
 static struct {
     uint8_t *map, *base;
     size_t map_len, len, in_use;
+    size_t touched; // bytes from base on that were ever written: the rest is pages that do not exist yet
+    struct block *bins[BINS];
+    uint64_t filled; // bit i: bin i is not empty
 } arena;
 
 size_t secret_memlock_limit(void)
@@ -27,6 +38,64 @@ size_t secret_memlock_limit(void)
     return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : (size_t)limit.rlim_cur;
 }
 
+static size_t size_of(const struct block *b)
+{
+    return b->size & ~(size_t)USED;
+}
+
+static struct links *links_of(struct block *b)
+{
+    return (struct links *)(void *)(b + 1);
+}
+
+static unsigned bin_of(size_t size)
+{
+    return (unsigned)MIN(size / 16 - 1, (size_t)BINS - 1);
+}
+
+static struct block *after(struct block *b)
+{
+    uint8_t *p = (uint8_t *)(b + 1) + size_of(b);
+
+    return p < arena.base + arena.len ? (struct block *)(void *)p : NULL;
+}
+
+static struct block *before(struct block *b)
+{
+    return b->before ? (struct block *)(void *)((uint8_t *)b - b->before) - 1 : NULL;
+}
+
+static void put_free(struct block *b, size_t size)
+{
+    unsigned bin = bin_of(size);
+    struct block *next = arena.bins[bin], *behind;
+
+    b->size = size;
+    *links_of(b) = (struct links){next, NULL};
+    if (next)
+        links_of(next)->previous = b;
+    arena.bins[bin] = b;
+    arena.filled |= 1ull << bin;
+    if ((behind = after(b)))
+        behind->before = size;
+}
+
+static void take_free(struct block *b)
+{
+    unsigned bin = bin_of(b->size);
+    const struct links l = *links_of(b);
+
+    if (l.previous)
+        links_of(l.previous)->next = l.next;
+    else if (!(arena.bins[bin] = l.next))
+        arena.filled &= ~(1ull << bin);
+    if (l.next)
+        links_of(l.next)->previous = l.previous;
+    *links_of(b) = (struct links){0};
+}
+
+// All of it counts against the limit at once, so that a refusal comes here; a page is locked when it is first
+// written.
 int secret_arena_open(size_t size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -38,18 +107,18 @@ int secret_arena_open(size_t size)
     if (map == MAP_FAILED)
         return err_last();
     uint8_t *base = map + page;
-    if (mprotect(base, len, PROT_READ | PROT_WRITE) < 0 || mlock2(base, len, 0) < 0 ||
+    if (mprotect(base, len, PROT_READ | PROT_WRITE) < 0 || mlock2(base, len, MLOCK_ONFAULT) < 0 ||
         madvise(base, len, MADV_DONTDUMP) < 0 || madvise(base, len, MADV_WIPEONFORK) < 0) {
         int r = err_last();
         munmap(map, len + 2 * page);
         return r;
     }
+    memset(&arena, 0, sizeof(arena));
     arena.map = map;
     arena.map_len = len + 2 * page;
     arena.base = base;
     arena.len = len;
-    arena.in_use = 0;
-    *(struct block *)(void *)base = (struct block){.size = len - sizeof(struct block)};
+    put_free((struct block *)(void *)base, len - sizeof(struct block));
     return 0;
 }
 
@@ -57,55 +126,72 @@ void secret_arena_close(void)
 {
     if (!arena.map)
         return;
-    sodium_memzero(arena.base, arena.len);
+    sodium_memzero(arena.base, MIN(arena.touched, arena.len));
     munmap(arena.map, arena.map_len);
     memset(&arena, 0, sizeof(arena));
 }
 
-static struct block *next(struct block *b)
+// The first that is large enough: in a bin of one size any is; the last bin is searched.
+static struct block *find_free(size_t want)
 {
-    uint8_t *p = (uint8_t *)(b + 1) + b->size;
+    uint64_t fit = arena.filled & ~0ull << bin_of(want);
 
-    return p < arena.base + arena.len ? (struct block *)(void *)p : NULL;
+    if (!fit)
+        return NULL;
+    struct block *b = arena.bins[__builtin_ctzll(fit)];
+    while (b && b->size < want)
+        b = links_of(b)->next;
+    return b;
 }
 
 void *secret_alloc(size_t size)
 {
     size_t want = (MAX(size, (size_t)1) + 15) & ~(size_t)15;
+    struct block *b = arena.map && want >= size ? find_free(want) : NULL;
 
-    if (!arena.map || want < size)
+    if (!b)
         return NULL;
-    for (struct block *b = (struct block *)(void *)arena.base; b; b = next(b)) {
-        if (b->used || b->size < want)
-            continue;
-        if (b->size >= want + sizeof(*b) + 16) {
-            struct block *rest = (struct block *)(void *)((uint8_t *)(b + 1) + want);
-            *rest = (struct block){.size = b->size - want - sizeof(*b)};
-            b->size = want;
-        }
-        b->used = 1;
-        arena.in_use += b->size;
-        memset(b + 1, 0, b->size);
-        return b + 1;
+    take_free(b);
+    if (b->size >= want + sizeof(*b) + sizeof(struct links)) {
+        struct block *rest = (struct block *)(void *)((uint8_t *)(b + 1) + want);
+        rest->before = want;
+        put_free(rest, b->size - want - sizeof(*b));
+        b->size = want;
     }
-    return NULL;
+    arena.in_use += b->size;
+    arena.touched = MAX(arena.touched, (size_t)((uint8_t *)(b + 1) - arena.base) + b->size + sizeof(*b) +
+                                           sizeof(struct links));
+    b->size |= USED;
+    return b + 1;
+}
+
+// Joins b with the free block behind it, whose header becomes part of the payload.
+static void join(struct block *b, struct block *behind)
+{
+    size_t size = size_of(b) + sizeof(*b) + behind->size;
+
+    sodium_memzero(behind, sizeof(*behind));
+    b->size = size;
 }
 
 void secret_free(void *p)
 {
     if (!p)
         return;
-    struct block *b = (struct block *)p - 1, *previous = NULL;
-    sodium_memzero(p, b->size);
-    b->used = 0;
+    struct block *b = (struct block *)p - 1, *other;
+    b->size = size_of(b);
     arena.in_use -= b->size;
-    struct block *after = next(b);
-    if (after && !after->used)
-        b->size += sizeof(*b) + after->size;
-    for (struct block *q = (struct block *)(void *)arena.base; q && q < b; q = next(q))
-        previous = q;
-    if (previous && !previous->used)
-        previous->size += sizeof(*b) + b->size;
+    sodium_memzero(p, b->size);
+    if ((other = after(b)) && !(other->size & USED)) {
+        take_free(other);
+        join(b, other);
+    }
+    if ((other = before(b)) && !(other->size & USED)) {
+        take_free(other);
+        join(other, b);
+        b = other;
+    }
+    put_free(b, b->size);
 }
 
 size_t secret_in_use(void)
@@ -161,6 +247,14 @@ int secret_from_fd(int fd, size_t max, struct secret *ret)
         r = secret_copy(s.data, n, ret);
     secret_wipe(&s);
     return r;
+}
+
+void secret_prefault(const struct secret *s)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)s->data & ~(page - 1);
+
+    // Before Linux 5.14 there is no such advice: then each page comes when it is written.
+    (void)madvise((void *)from, (uintptr_t)s->data + s->len - from, MADV_POPULATE_WRITE);
 }
 
 void secret_wipe(struct secret *s)

@@ -30,6 +30,8 @@ struct secret {
 // A zeroed one of len bytes. -ENOMEM.
 MUST int secret_new(size_t len, struct secret *ret);
 MUST int secret_copy(const void *data, size_t len, struct secret *ret);
+// Makes its pages at once, where it will be filled: a fault for each would cost more.
+void secret_prefault(const struct secret *s);
 // Everything that fd holds, at most max bytes (-EFBIG).
 MUST int secret_from_fd(int fd, size_t max, struct secret *ret);
 void secret_wipe(struct secret *s);

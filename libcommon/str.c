@@ -61,18 +61,29 @@ static int parse_unit(const char *s, const struct unit *units, size_t n, uint64_
     return -EINVAL;
 }
 
+static const struct unit durations[] = {
+    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+};
+
+const char *str_duration(uint64_t ms, char buf[static 32])
+{
+    size_t i = ARRAY_LEN(durations) - 1;
+
+    while (i > 0 && ms % durations[i].factor != 0)
+        i--;
+    snprintf(buf, 32, "%llu%s", (unsigned long long)(ms / durations[i].factor),
+             ms == 0 ? "" : durations[i].name);
+    return buf;
+}
+
 int str_to_duration(const char *s, uint64_t *ret_ms)
 {
-    static const struct unit units[] = {
-        {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
-    };
-
     if (str_eq(s, "0")) {
         *ret_ms = 0;
         return 0;
     }
     uint64_t v;
-    int r = parse_unit(s, units, ARRAY_LEN(units), &v);
+    int r = parse_unit(s, durations, ARRAY_LEN(durations), &v);
     if (r < 0)
         return r;
     if (v > 100ull * 365 * 86400000) // a century: anything longer is a typing error
@@ -264,8 +275,7 @@ int str_unhex(const char *s, void *data, size_t len)
     return 0;
 }
 
-// Room for `more` bytes and a NUL.
-static bool sb_room(struct strbuf *sb, size_t more)
+bool sb_room(struct strbuf *sb, size_t more)
 {
     size_t need;
 
@@ -308,15 +318,27 @@ void sb_addc(struct strbuf *sb, char c)
     sb_add(sb, &c, 1);
 }
 
+void sb_add_padded(struct strbuf *sb, const char *s, size_t width)
+{
+    size_t len = strlen(s);
+
+    sb_add(sb, s, len);
+    for (; len < width; len++)
+        sb_addc(sb, ' ');
+}
+
 void sb_addf(struct strbuf *sb, const char *format, ...)
 {
     va_list ap, again;
 
     va_start(ap, format);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, format, ap);
+    size_t room = sb->cap - sb->len; // with the NUL
+    int n = vsnprintf(room ? sb->p + sb->len : NULL, room, format, ap);
     if (n < 0)
         sb->failed = true;
+    else if ((size_t)n < room)
+        sb->len += (size_t)n;
     else if (sb_room(sb, (size_t)n)) {
         vsnprintf(sb->p + sb->len, (size_t)n + 1, format, again);
         sb->len += (size_t)n;

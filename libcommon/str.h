@@ -16,6 +16,8 @@ bool str_starts(const char *s, const char *prefix);
 MUST int str_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret);
 // Parses "500ms", "30s", "5m", "24h", "30d" into milliseconds. "0" needs no unit. -EINVAL, -ERANGE.
 MUST int str_to_duration(const char *s, uint64_t *ret_ms);
+// And back, in the largest unit that says it exactly, into buf.
+const char *str_duration(uint64_t ms, char buf[static 32]);
 // Parses "512", "64K", "10M", "2G" into bytes. -EINVAL, -ERANGE.
 MUST int str_to_size(const char *s, uint64_t *ret_bytes);
 
@@ -50,9 +52,13 @@ struct strbuf {
     bool failed;
 };
 
+// Room for `more` bytes and a NUL behind what is there, for who writes there itself. False: no memory.
+bool sb_room(struct strbuf *sb, size_t more);
 void sb_add(struct strbuf *sb, const void *data, size_t len);
 void sb_adds(struct strbuf *sb, const char *s);
 void sb_addc(struct strbuf *sb, char c);
+// Adds s and spaces up to width bytes.
+void sb_add_padded(struct strbuf *sb, const char *s, size_t width);
 __attribute__((format(printf, 2, 3))) void sb_addf(struct strbuf *sb, const char *format, ...);
 // Adds s as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
 void sb_add_json(struct strbuf *sb, const char *s);

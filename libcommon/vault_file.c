@@ -1,353 +1,73 @@
-// The vault's files: secret zero, vault.age, `generation`, `lock`. Runs as the service user, who owns them
-// all. A crash at any system call leaves the vault as before or as after: the new file is written beside,
-// read back, decrypted, compared, and only then renamed.
+// The vault's files: vault.age, `generation`, `lock` (secret zero is vault_key.c's). Runs as the service
+// user, who owns them all. A crash at any system call leaves the vault as before or as after: the new file is
+// written beside, read back from the disk, decrypted, compared, and only then renamed.
 #include "fd.h"
+#include "keyfile.h"
 #include "str.h"
 #include "vault.h"
 #include <fcntl.h>
-#include <jansson.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
-static const char format_name[] = "ductile.vault/1";
+enum { ARENA_SPARE = 512 << 10 }; // pages of the arena's own, and of whoever else locks some
 
 size_t vault_arena_size(uint64_t file_size)
 {
-    // ciphertext + tree (8 x) + repacked values + the serialised form of a save, and room to compose requests
-    return (size_t)file_size * 12 + (512 << 10);
+    // the text as it was read, or as it is written and once more to prove that, beside two sets of values;
+    // and room to compose requests
+    return (size_t)file_size * 5 + (512 << 10);
 }
 
-int vault_arena_open(const char *vault_file, struct refusal *refusal)
+// least: a wish beyond what the vault needs. Where less may be locked, all the room there is will do.
+static int arena_open(const char *vault_file, size_t least, struct refusal *refusal)
 {
     struct stat st;
     OWNED(fd_closep) int root = fd_open_root(NULL);
-    uint64_t size = root >= 0 && fd_stat(root, vault_file, &st) == 0 ? (uint64_t)st.st_size : 0;
-    size_t need = vault_arena_size(size);
-    int r = secret_arena_open(need);
+    size_t need =
+        vault_arena_size(root >= 0 && fd_stat(root, vault_file, &st) == 0 ? (uint64_t)st.st_size : 0);
+    int r = secret_arena_open(MAX(need, least));
 
+    if (r < 0 && least > need && secret_memlock_limit() > need + ARENA_SPARE)
+        r = secret_arena_open((secret_memlock_limit() - ARENA_SPARE) & ~(size_t)0xffff);
     if (r >= 0)
         return 0;
+    need = MAX(need, least);
     refuse(refusal, REFUSE_VAULT_MEMLOCK, "%zu KiB of locked memory for the vault", need >> 10);
     refuse_why(refusal, "mlock: %s; RLIMIT_MEMLOCK is %zu KiB", errno_name(-r), secret_memlock_limit() >> 10);
     return refuse_remedy(refusal, "ulimit -l %zu, or LimitMEMLOCK=%zuK in the unit", need >> 10,
                          (need >> 10) + 64);
 }
 
-// ---- secret zero --------------------------------------------------------------------------------
-
-static int key_refused(struct refusal *refusal, const char *path, const char *remedy)
+int vault_arena_open(const char *vault_file, struct refusal *refusal)
 {
-    refuse(refusal, REFUSE_VAULT_KEY, "secret zero, %s", path);
-    return refuse_remedy(refusal, "%s", remedy);
+    return arena_open(vault_file, 0, refusal);
 }
 
-static int check_key_file(int fd, const char *path, struct refusal *refusal)
+int vault_arena_open_large(const char *vault_file, struct refusal *refusal)
 {
-    struct stat st;
-    char remedy[LIMIT_PATH + 64];
-
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        key_refused(refusal, path, "ductile-vault init");
-        return refuse_why(refusal, "it is not a regular file");
-    }
-    snprintf(remedy, sizeof(remedy), "chown %u %s && chmod 0600 %s", geteuid(), path, path);
-    if (st.st_uid != geteuid()) {
-        key_refused(refusal, path, remedy);
-        return refuse_why(refusal, "it belongs to uid %u, and this is uid %u", st.st_uid, geteuid());
-    }
-    if (st.st_mode & 077) {
-        key_refused(refusal, path, remedy);
-        return refuse_why(refusal, "its mode is %04o: others may read it", st.st_mode & 07777);
-    }
-    return 0;
+    // what is read comes from elsewhere, and as a tree: about 8 x its text
+    return arena_open(vault_file, vault_arena_size(LIMIT_VAULT_TEXT) + 8ul * LIMIT_VAULT_TEXT, refusal);
 }
 
-int vault_read_key(const char *key_file, struct age_identity *ret, struct refusal *refusal)
+const char *vault_beside(const char *file, const char *name, char buf[static LIMIT_PATH])
 {
-    struct secret text = {0};
-    OWNED(fd_closep) int root = fd_open_root(NULL);
-    OWNED(fd_closep) int fd = root < 0 ? root : fd_open(root, key_file, O_RDONLY | O_NONBLOCK, 0);
+    const char *slash = strrchr(file, '/');
 
-    if (fd < 0) {
-        key_refused(refusal, key_file,
-                    fd == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
-        return refuse_why(refusal, "%s (%s)", strerror(-fd), errno_name(-fd));
-    }
-    int r = check_key_file(fd, key_file, refusal);
-    if (r < 0)
-        return r;
-    r = secret_from_fd(fd, 4096, &text);
-    if (r == 0)
-        r = age_identity_parse(&text, ret);
-    secret_wipe(&text);
-    if (r < 0) {
-        key_refused(refusal, key_file, "put the right key back; without it the vault cannot be opened");
-        return refuse_why(refusal, "it does not hold exactly one AGE-SECRET-KEY-1 line");
-    }
-    return 0;
-}
-
-int vault_mint_key(const char *key_file, struct refusal *refusal)
-{
-    struct stat st;
-    struct age_identity id = {0};
-    struct secret text = {0};
-    OWNED(fd_closep) int root = fd_open_root(NULL);
-    int r = root < 0 ? root : fd_stat(root, key_file, &st);
-
-    if (r == 0)
-        return 0;
-    if (r == -ENOENT)
-        r = age_identity_new(&id);
-    if (r == 0)
-        r = age_identity_text(&id, &text);
-    if (r == 0)
-        r = fd_replace_file(root, key_file, text.data, text.len, 0600, (uid_t)-1, (gid_t)-1);
-    secret_wipe(&text);
-    age_identity_wipe(&id);
-    if (r == 0)
-        return 1;
-    key_refused(refusal, key_file, "ductile-install apply");
-    return refuse_why(refusal, "it cannot be made: %s (%s)", strerror(-r), errno_name(-r));
-}
-
-// ---- the document -------------------------------------------------------------------------------
-
-// A string of an object as it must be; NULL makes the document bad.
-static const char *get(const json_t *object, const char *key, bool (*check)(const char *))
-{
-    const char *s = json_string_value(json_object_get(object, key));
-
-    return s && (!check || check(s)) ? s : NULL;
-}
-
-static int64_t get_int(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-
-    return json_is_integer(v) ? (int64_t)json_integer_value(v) : -1;
-}
-
-static int read_principal(struct vault *v, const char *name, const json_t *o)
-{
-    const char *kind = get(o, "kind", NULL), *status = get(o, "status", NULL);
-    int k = kind ? principal_kind_from_name(kind) : -1;
-
-    if (!str_is_instance(name) || k < 0 || !status || json_object_size(o) != 3)
-        return -EBADMSG;
-    int r = vault_add_principal(v, name, (enum principal_kind)k);
-    if (r < 0)
-        return r;
-    struct vault_principal *p = &v->principals[v->n_principals - 1];
-    p->revoked = str_eq(status, "revoked");
-    p->created_ms = get_int(o, "created_ms");
-    return p->revoked || str_eq(status, "active") ? 0 : -EBADMSG;
-}
-
-static int read_grants(struct vault *v, const char *secret, const json_t *list)
-{
-    size_t i;
-    json_t *o;
-
-    json_array_foreach(list, i, o)
-    {
-        const char *principal = get(o, "principal", str_is_instance), *as = get(o, "as", str_is_secret);
-        if (!principal || !as || !vault_principal(v, principal))
-            return -EBADMSG;
-        int r = vault_grant(v, secret, principal, as);
-        if (r != 1)
-            return r < 0 ? r : -EBADMSG;
-    }
-    return 0;
-}
-
-static int read_secret(struct vault *v, const char *name, const json_t *o)
-{
-    const char *value = get(o, "value", NULL), *status = get(o, "status", NULL),
-               *pattern = get(o, "pattern", NULL);
-    const json_t *grants = json_object_get(o, "grants");
-
-    if (!str_is_secret(name) || !value || !status || !pattern || !json_is_array(grants) ||
-        json_object_size(o) != 6)
-        return -EBADMSG;
-    const struct secret borrowed = {(uint8_t *)value, json_string_length(json_object_get(o, "value"))};
-    enum secret_pattern p = str_eq(pattern, "auto") ? PATTERN_AUTO : PATTERN_MANUAL;
-    int r = vault_set_secret(v, name, &borrowed, p);
-    if (r < 0)
-        return r;
-    struct vault_secret *s = &v->secrets[v->n_secrets - 1];
-    s->created_ms = get_int(o, "created_ms");
-    s->updated_ms = get_int(o, "updated_ms");
-    r = read_grants(v, name, grants);
-    s->revoked = str_eq(status, "revoked");
-    return r == 0 && !s->revoked && !str_eq(status, "active") ? -EBADMSG : r;
-}
-
-static int read_document(struct vault *v, json_t *root)
-{
-    const char *name, *format = get(root, "format", NULL), *id = get(root, "vault_id", NULL);
-    json_t *principals = json_object_get(root, "principals"), *secrets = json_object_get(root, "secrets"), *o;
-    int64_t generation = get_int(root, "generation");
-    int r = 0;
-
-    if (!format || !str_eq(format, format_name) || !id || strlen(id) != 32 || generation < 1 ||
-        !json_is_object(principals) || !json_is_object(secrets) || json_object_size(root) != 5)
-        return -EBADMSG;
-    snprintf(v->id, sizeof(v->id), "%s", id);
-    v->generation = (uint64_t)generation;
-    json_object_foreach(principals, name, o) if (r == 0) r = read_principal(v, name, o);
-    json_object_foreach(secrets, name, o) if (r == 0) r = read_secret(v, name, o);
-    return r;
-}
-
-// jansson allocates through hooks: while a vault is parsed they point into the arena, so that no copy of a
-// value is ever elsewhere. Not reentrant, like the arena itself.
-static int parse_document(struct vault *v, const struct secret *plain)
-{
-    json_error_t error;
-
-    json_set_alloc_funcs(secret_alloc, secret_free);
-    json_t *root = json_loadb((const char *)plain->data, plain->len, JSON_REJECT_DUPLICATES, &error);
-    int r = root ? read_document(v, root) : -EBADMSG;
-    json_decref(root);
-    json_set_alloc_funcs(malloc, free);
-    return r;
-}
-
-struct writer {
-    uint8_t *out; // NULL: only count
-    size_t n;
-};
-
-static void put(struct writer *w, const void *s, size_t len)
-{
-    if (w->out)
-        memcpy(w->out + w->n, s, len);
-    w->n += len;
-}
-
-static void puts_(struct writer *w, const char *s)
-{
-    put(w, s, strlen(s));
-}
-
-static void put_json(struct writer *w, const uint8_t *s, size_t len)
-{
-    char escape[8];
-
-    puts_(w, "\"");
-    for (size_t i = 0; i < len; i++)
-        if (s[i] < 0x20 || s[i] == '"' || s[i] == '\\' || s[i] == 0x7f) {
-            snprintf(escape, sizeof(escape), "\\u%04x", s[i]);
-            puts_(w, escape);
-        } else
-            put(w, &s[i], 1);
-    puts_(w, "\"");
-    sodium_memzero(escape, sizeof(escape));
-}
-
-static void put_pair(struct writer *w, const char *key, const char *value)
-{
-    puts_(w, "\"");
-    puts_(w, key);
-    puts_(w, "\":\"");
-    puts_(w, value); // names and words of ours: nothing to escape
-    puts_(w, "\"");
-}
-
-static void put_number(struct writer *w, const char *key, int64_t value)
-{
-    char text[64];
-
-    snprintf(text, sizeof(text), "\"%s\":%lld", key, (long long)value);
-    puts_(w, text);
-}
-
-static void write_principal(struct writer *w, const struct vault_principal *p)
-{
-    puts_(w, "\"");
-    puts_(w, p->name);
-    puts_(w, "\":{");
-    put_pair(w, "kind", principal_kind_name(p->kind));
-    puts_(w, ",");
-    put_pair(w, "status", p->revoked ? "revoked" : "active");
-    puts_(w, ",");
-    put_number(w, "created_ms", p->created_ms);
-    puts_(w, "}");
-}
-
-static void write_secret(struct writer *w, const struct vault_secret *s)
-{
-    puts_(w, "\"");
-    puts_(w, s->name);
-    puts_(w, "\":{\"value\":");
-    put_json(w, s->value.data, s->value.len);
-    puts_(w, ",");
-    put_pair(w, "pattern", secret_pattern_name(s->pattern));
-    puts_(w, ",");
-    put_pair(w, "status", s->revoked ? "revoked" : "active");
-    puts_(w, ",");
-    put_number(w, "created_ms", s->created_ms);
-    puts_(w, ",");
-    put_number(w, "updated_ms", s->updated_ms);
-    puts_(w, ",\"grants\":[");
-    for (size_t i = 0; i < s->n_grants; i++) {
-        puts_(w, i ? ",{" : "{");
-        put_pair(w, "principal", s->grants[i].principal);
-        puts_(w, ",");
-        put_pair(w, "as", s->grants[i].as);
-        puts_(w, "}");
-    }
-    puts_(w, "]}");
-}
-
-static void write_document(struct writer *w, const struct vault *v)
-{
-    puts_(w, "{");
-    put_pair(w, "format", format_name);
-    puts_(w, ",");
-    put_pair(w, "vault_id", v->id);
-    puts_(w, ",");
-    put_number(w, "generation", (int64_t)v->generation);
-    puts_(w, ",\"principals\":{");
-    for (size_t i = 0; i < v->n_principals; i++) {
-        puts_(w, i ? "," : "");
-        write_principal(w, &v->principals[i]);
-    }
-    puts_(w, "},\"secrets\":{");
-    for (size_t i = 0; i < v->n_secrets; i++) {
-        puts_(w, i ? "," : "");
-        write_secret(w, &v->secrets[i]);
-    }
-    puts_(w, "}}\n");
-}
-
-static int serialise(const struct vault *v, struct secret *ret)
-{
-    struct writer w = {0};
-
-    write_document(&w, v);
-    if (w.n > LIMIT_VAULT_TEXT)
-        return -EFBIG;
-    int r = secret_new(w.n, ret);
-    if (r < 0)
-        return r;
-    w = (struct writer){.out = ret->data};
-    write_document(&w, v);
-    return 0;
-}
-
-// ---- files --------------------------------------------------------------------------------------
-
-static const char *beside(const char *vault_file, const char *name, char buf[static LIMIT_PATH])
-{
-    const char *slash = strrchr(vault_file, '/');
-
-    snprintf(buf, LIMIT_PATH, "%.*s/%s", (int)(slash - vault_file), vault_file, name);
+    snprintf(buf, LIMIT_PATH, "%.*s/%s", (int)(slash - file), file, name);
     return buf;
+}
+
+// ".NAME.0123456789abcdef", as fd_replace_file and write_beside call them.
+bool vault_is_leftover(const char *entry, const char *name)
+{
+    size_t n = strlen(name);
+
+    return entry[0] == '.' && strncmp(entry + 1, name, n) == 0 && entry[1 + n] == '.' &&
+           strspn(entry + 2 + n, "0123456789abcdef") == 16 && entry[2 + n + 16] == '\0';
 }
 
 int vault_lock(const char *vault_file)
@@ -355,7 +75,7 @@ int vault_lock(const char *vault_file)
     char path[LIMIT_PATH];
     OWNED(fd_closep) int root = fd_open_root(NULL);
     OWNED(fd_closep)
-    int fd = root < 0 ? root : fd_open(root, beside(vault_file, "lock", path), O_RDWR | O_CREAT, 0600);
+    int fd = root < 0 ? root : fd_open(root, vault_beside(vault_file, "lock", path), O_RDWR | O_CREAT, 0600);
 
     if (fd < 0)
         return fd;
@@ -384,59 +104,155 @@ static const char *decrypt_error(int r)
     }
 }
 
-// The highest generation seen, as recorded beside the vault; 0 where nothing is recorded.
-static uint64_t recorded_generation(int root, const char *vault_file)
+// ---- the record beside it -----------------------------------------------------------------------
+
+// The highest generation seen, and for whom that vault was: an age file does not say who may open it.
+struct record {
+    uint64_t generation; // 0: nothing is recorded
+    vault_recipient recipient;
+};
+
+static void read_record(int root, const char *vault_file, struct record *ret)
 {
     char path[LIMIT_PATH];
     OWNED(freep) char *text = NULL;
     size_t len;
-    uint64_t v;
+    uint8_t key[AGE_KEY_LEN];
 
-    if (fd_read_file(root, beside(vault_file, "generation", path), 64, &text, &len) < 0)
-        return 0;
-    if (len > 0 && text[len - 1] == '\n')
-        text[len - 1] = '\0';
-    return str_to_u64(text, 0, INT64_MAX, &v) < 0 ? 0 : v;
+    *ret = (struct record){0};
+    if (fd_read_file(root, vault_beside(vault_file, "generation", path), 256, &text, &len) < 0)
+        return;
+    text[strcspn(text, "\n")] = '\0';
+    char *space = strchr(text, ' ');
+    if (space) {
+        *space = '\0';
+        if (age_recipient_parse(space + 1, key) == 0)
+            snprintf(ret->recipient, sizeof(ret->recipient), "%s", space + 1);
+    }
+    if (str_to_u64(text, 0, INT64_MAX, &ret->generation) < 0)
+        ret->generation = UINT64_MAX;
 }
 
+static int write_record(int root, const struct vault *v, const char *vault_file)
+{
+    char path[LIMIT_PATH], text[128];
+    vault_recipient recipient;
+    struct record old;
+
+    read_record(root, vault_file, &old);
+    if (old.generation == UINT64_MAX) // damaged, and accepted
+        old.generation = 0;
+    age_recipient_text(v->identity.recipient, recipient);
+    int n = snprintf(text, sizeof(text), "%llu %s\n", (unsigned long long)MAX(old.generation, v->generation),
+                     recipient);
+    return fd_replace_file(root, vault_beside(vault_file, "generation", path), text, (size_t)n, 0600,
+                           (uid_t)-1, (gid_t)-1);
+}
+
+// ---- opening ------------------------------------------------------------------------------------
+
+static int does_not_fit(int root, const char *key_file, const char *vault_file, const struct vault *v,
+                        struct refusal *refusal)
+{
+    vault_recipient mine;
+    struct record record;
+
+    read_record(root, vault_file, &record);
+    age_recipient_text(v->identity.recipient, mine);
+    open_refused(refusal, vault_file, "restore the vault and its key from one backup");
+    if (str_eq(record.recipient, mine))
+        return refuse_why(refusal,
+                          "it was exchanged: the last one was encrypted to %s, which is the key in %s, "
+                          "and this one is for another key",
+                          mine, key_file);
+    return refuse_why(refusal, "vault.age was encrypted to %s, the key in %s is %s",
+                      record.recipient[0] ? record.recipient : "another key", key_file, mine);
+}
+
+// -ENOKEY: not for this key.
 static int read_vault(int root, const char *vault_file, struct vault *v, struct refusal *refusal)
 {
-    OWNED(freep) char *file = NULL;
-    size_t len;
     struct secret plain = {0};
-    int r = fd_read_file(root, vault_file, LIMIT_VAULT_TEXT + (1 << 20), &file, &len);
+    OWNED(fd_closep) int fd = fd_open_file(root, vault_file);
 
-    if (r < 0) {
+    if (fd < 0) {
         open_refused(refusal, vault_file,
-                     r == -ENOENT ? "ductile-vault init" : "run this as root or as the service user");
-        return refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
+                     fd == -ENOENT
+                         ? "put the vault back from a backup, or, to begin empty: ductile-vault init"
+                         : "run this as root or as the service user");
+        return refuse_why(refusal, "%s (%s)", strerror(-fd), errno_name(-fd));
     }
-    r = age_decrypt((const uint8_t *)file, len, &v->identity, LIMIT_VAULT_TEXT, &plain);
+    int r = age_decrypt(fd, &v->identity, LIMIT_VAULT_TEXT, &plain);
     if (r == 0)
-        r = parse_document(v, &plain);
+        r = vault_parse(&plain, v);
     secret_wipe(&plain);
-    if (r < 0) {
-        open_refused(refusal, vault_file, "restore the vault and its key from one backup");
-        return refuse_why(refusal, "%s", decrypt_error(r));
+    if (r == 0 || r == -ENOKEY)
+        return r;
+    open_refused(refusal, vault_file, "restore the vault and its key from one backup");
+    return refuse_why(refusal, "%s", decrypt_error(r));
+}
+
+// A reader takes no lock. Where a rotation swapped the key between the two reads, both are read again.
+static int read_both(int root, const char *key_file, const char *vault_file, struct vault *v,
+                     struct refusal *refusal)
+{
+    uint8_t tried[AGE_KEY_LEN] = {0};
+    int r;
+
+    for (int i = 0;; i++) {
+        r = vault_read_key(key_file, &v->identity, refusal);
+        bool same = r == 0 && i > 0 && memcmp(tried, v->identity.recipient, sizeof(tried)) == 0;
+        if (r == 0)
+            r = same ? -ENOKEY : read_vault(root, vault_file, v, refusal);
+        if (r != -ENOKEY)
+            return r;
+        if (same || i > 8)
+            return does_not_fit(root, key_file, vault_file, v, refusal);
+        memcpy(tried, v->identity.recipient, sizeof(tried));
+        vault_close(v);
     }
+}
+
+int vault_open_older(const char *key_file, const char *vault_file, struct vault *ret, uint64_t *ret_seen,
+                     struct refusal *refusal)
+{
+    struct vault v = {0};
+    struct record record;
+    OWNED(fd_closep) int root = fd_open_root(NULL);
+
+    // Before the vault: a writer changes the vault first, so what stands here is never ahead of it.
+    read_record(root, vault_file, &record);
+    int r = read_both(root, key_file, vault_file, &v, refusal);
+    if (r < 0) {
+        vault_close(&v);
+        return r;
+    }
+    *ret_seen = record.generation;
+    *ret = v;
     return 0;
+}
+
+int vault_rollback_refused(const char *vault_file, uint64_t generation, uint64_t seen,
+                           struct refusal *refusal)
+{
+    open_refused(refusal, vault_file, "put the newest vault back, or: ductile-vault check --accept-rollback");
+    if (seen == UINT64_MAX)
+        return refuse_why(refusal,
+                          "the file `generation` beside it is damaged: an older vault could not be told");
+    return refuse_why(refusal, "it is generation %llu, and %llu has been seen: an older vault was put back",
+                      (unsigned long long)generation, (unsigned long long)seen);
 }
 
 int vault_open(const char *key_file, const char *vault_file, struct vault *ret, struct refusal *refusal)
 {
     struct vault v = {0};
-    OWNED(fd_closep) int root = fd_open_root(NULL);
-    int r = vault_read_key(key_file, &v.identity, refusal);
+    uint64_t seen;
+    int r = vault_open_older(key_file, vault_file, &v, &seen, refusal);
 
-    if (r == 0)
-        r = read_vault(root, vault_file, &v, refusal);
-    if (r == 0 && v.generation < recorded_generation(root, vault_file)) {
-        r = open_refused(refusal, vault_file, "put the newest vault back");
-        refuse_why(refusal, "it is generation %llu, and %llu has been seen: an older vault was put back",
-                   (unsigned long long)v.generation,
-                   (unsigned long long)recorded_generation(root, vault_file));
-    }
-    if (r < 0) {
+    if (r < 0)
+        return r;
+    if (v.generation < seen) {
+        r = vault_rollback_refused(vault_file, v.generation, seen, refusal);
         vault_close(&v);
         return r;
     }
@@ -458,80 +274,161 @@ int vault_new(const char *key_file, struct vault *ret, struct refusal *refusal)
     return 0;
 }
 
-// Encrypts, and proves that what was written opens again to the same bytes.
-static int seal(const struct vault *v, const struct config *config, uint8_t **ret, size_t *ret_len)
-{
-    uint8_t recipients[1 + 64][AGE_KEY_LEN];
-    size_t n = 0;
-    struct secret plain = {0}, again = {0};
+// ---- saving -------------------------------------------------------------------------------------
 
-    memcpy(recipients[n++], v->identity.recipient, AGE_KEY_LEN);
-    for (size_t i = 0; i < config->recovery_recipients.n; i++)
-        if (n == ARRAY_LEN(recipients) ||
-            age_recipient_parse(config->recovery_recipients.list[i], recipients[n++]) < 0)
-            return -EINVAL;
-    int r = serialise(v, &plain);
-    if (r == 0)
-        r = age_encrypt(plain.data, plain.len, recipients, n, ret, ret_len);
-    if (r == 0) {
-        r = age_decrypt(*ret, *ret_len, &v->identity, LIMIT_VAULT_TEXT, &again);
-        if (r == 0 && (again.len != plain.len || sodium_memcmp(again.data, plain.data, plain.len) != 0))
-            r = -EILSEQ;
-        if (r < 0) {
-            free(*ret);
-            *ret = NULL;
-        }
-    }
-    secret_wipe(&plain);
+struct readers {
+    uint8_t key[LIMIT_RECIPIENTS + 2][AGE_KEY_LEN]; // the host's, one more, and those of recovery
+    size_t n;
+};
+
+static int add_reader(struct readers *to, const char *text)
+{
+    if (to->n == ARRAY_LEN(to->key))
+        return -E2BIG;
+    return age_recipient_parse(text, to->key[to->n++]) < 0 ? -EINVAL : 0;
+}
+
+static int list_readers(const struct vault *v, const struct config *config, const uint8_t *also,
+                        struct readers *to)
+{
+    int r = 0;
+
+    memcpy(to->key[to->n++], v->identity.recipient, AGE_KEY_LEN);
+    if (also)
+        memcpy(to->key[to->n++], also, AGE_KEY_LEN);
+    for (size_t i = 0; r == 0 && i < config->recovery_recipients.n; i++)
+        r = add_reader(to, config->recovery_recipients.list[i]);
+    for (size_t i = 0; r == 0 && i < v->n_recipients; i++)
+        r = add_reader(to, v->recipients[i]);
+    return r;
+}
+
+// What is on the disk opens again to the same bytes, or it does not become the vault.
+static int prove(int fd, const struct vault *v, const struct secret *plain)
+{
+    struct secret again = {0};
+
+    if (lseek(fd, 0, SEEK_SET) != 0)
+        return err_last();
+    int r = age_decrypt(fd, &v->identity, LIMIT_VAULT_TEXT, &again);
+    if (r == 0 && (again.len != plain->len || sodium_memcmp(again.data, plain->data, plain->len) != 0))
+        r = -EILSEQ;
     secret_wipe(&again);
     return r;
 }
 
-int vault_save(struct vault *vault, const struct config *config, struct refusal *refusal)
+// 0; 1: renamed, but the directory's fsync failed; -errno: nothing changed.
+static int replace_vault(int root, const char *path, const uint8_t *file, size_t len, const struct vault *v,
+                         const struct secret *plain)
 {
-    OWNED(freep) uint8_t *file = NULL;
-    size_t len = 0;
-    char path[LIMIT_PATH], number[32];
-    OWNED(fd_closep) int root = fd_open_root(NULL);
+    const char *name;
+    char temp[300];
+    uint64_t nonce;
+    OWNED(fd_closep) int parent = fd_open_parent(root, path, &name);
 
-    vault->generation++;
-    int r = seal(vault, config, &file, &len);
+    if (parent < 0)
+        return parent;
+    if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
+        return err_last();
+    snprintf(temp, sizeof(temp), ".%.200s.%016llx", name, (unsigned long long)nonce);
+    OWNED(fd_closep) int dir = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return err_last();
+    OWNED(fd_closep) int fd = openat(dir, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_last();
+    int r = fchmod(fd, 0600) < 0 ? err_last() : fd_write_all(fd, file, len);
+    if (r == 0 && fsync(fd) < 0)
+        r = err_last();
     if (r == 0)
-        r = fd_replace_file(root, config->vault_file, file, len, 0600, (uid_t)-1, (gid_t)-1);
-    if (r == 0) {
-        snprintf(number, sizeof(number), "%llu\n", (unsigned long long)vault->generation);
-        // After the vault: a crash between the two leaves a record that is one behind, which refuses nothing.
-        r = fd_replace_file(root, beside(config->vault_file, "generation", path), number, strlen(number),
-                            0600, (uid_t)-1, (gid_t)-1);
+        r = prove(fd, v, plain);
+    if (r == 0 && renameat(dir, temp, dir, name) < 0)
+        r = err_last();
+    if (r < 0) {
+        (void)unlinkat(dir, temp, 0); // where even this fails, the next command does it
+        return r;
     }
-    if (r == 0)
-        return 0;
-    vault->generation--;
-    open_refused(refusal, config->vault_file,
-                 r == -EINVAL ? "mend secrets.recovery_recipients"
-                              : "make room, or mend what the line above says, and try again");
-    return refuse_why(refusal, "it cannot be written: %s",
-                      r == -EINVAL ? "a recovery recipient is not valid" : decrypt_error(r));
+    return fsync(dir) < 0 ? 1 : 0;
 }
 
-int vault_create(const struct config *config, struct refusal *refusal)
+static int save(struct vault *v, const struct config *config, const uint8_t *also)
+{
+    struct readers to = {0};
+    struct secret plain = {0};
+    OWNED(freep) uint8_t *file = NULL;
+    size_t len = 0;
+    OWNED(fd_closep) int root = fd_open_root(NULL);
+    int r = root < 0 ? root : list_readers(v, config, also, &to);
+
+    if (r == 0)
+        r = vault_serialise(v, &plain);
+    if (r == 0)
+        r = age_encrypt(plain.data, plain.len, to.key, to.n, &file, &len);
+    if (r == 0)
+        r = replace_vault(root, config->vault_file, file, len, v, &plain);
+    secret_wipe(&plain);
+    // After the vault: a crash between the two leaves a record that is one behind, which refuses nothing.
+    return r >= 0 && write_record(root, v, config->vault_file) < 0 ? 1 : r;
+}
+
+int vault_save_also(struct vault *vault, const struct config *config, const uint8_t *also,
+                    struct refusal *refusal)
+{
+    vault_forget_stale(vault);
+    vault->generation++;
+    int r = save(vault, config, also);
+    if (r >= 0)
+        return r;
+    vault->generation--;
+    open_refused(refusal, config->vault_file,
+                 r == -EINVAL || r == -E2BIG ? "mend secrets.recovery_recipients"
+                 : r == -EFBIG               ? "ductile-vault secret remove what nobody needs"
+                                             : "make room, or mend what the line above says, and try again");
+    return refuse_why(refusal, "it cannot be written: %s",
+                      r == -EINVAL  ? "a recovery recipient is not valid"
+                      : r == -E2BIG ? "it has more than 64 recovery recipients"
+                      : r == -EFBIG ? "it would hold more than 4 MiB"
+                                    : decrypt_error(r));
+}
+
+int vault_save(struct vault *vault, const struct config *config, struct refusal *refusal)
+{
+    return vault_save_also(vault, config, NULL, refusal);
+}
+
+static int create(const struct config *config, struct refusal *refusal)
 {
     struct stat st;
     struct vault v = {0};
     OWNED(fd_closep) int root = fd_open_root(NULL);
-    int minted = vault_mint_key(config->age_key_file, refusal);
+    bool vault = fd_stat(root, config->vault_file, &st) == 0;
+    bool key = keyfile_is_credential(config->age_key_file) || fd_stat(root, config->age_key_file, &st) == 0;
 
-    if (minted < 0 || fd_stat(root, config->vault_file, &st) == 0)
-        return minted;
-    OWNED(fd_closep) int lock = vault_lock(config->vault_file);
-    if (lock < 0) {
-        open_refused(refusal, config->vault_file, "ductile-install apply");
-        return refuse_why(refusal, "its directory cannot be written: %s (%s)", strerror(-lock),
-                          errno_name(-lock));
+    if (vault && key)
+        return 0;
+    if (vault) {
+        refuse(refusal, REFUSE_VAULT_KEY, "minting secret zero, %s", config->age_key_file);
+        refuse_why(refusal, "%s is there, and a new key would not open it", config->vault_file);
+        return refuse_remedy(refusal, "put the right key back, or move the vault away");
     }
-    int r = vault_new(config->age_key_file, &v, refusal);
-    if (r == 0)
+    int r = vault_recover(config, refusal);
+    if (r >= 0)
+        r = vault_mint_key(config->age_key_file, refusal);
+    if (r >= 0)
+        r = vault_new(config->age_key_file, &v, refusal);
+    if (r >= 0)
         r = vault_save(&v, config, refusal);
     vault_close(&v);
     return r < 0 ? r : 1;
+}
+
+int vault_create(const struct config *config, struct refusal *refusal)
+{
+    OWNED(fd_closep) int lock = vault_lock(config->vault_file);
+
+    if (lock >= 0)
+        return create(config, refusal);
+    open_refused(refusal, config->vault_file, "ductile-install apply");
+    return refuse_why(refusal, "its directory cannot be written: %s (%s)", strerror(-lock),
+                      errno_name(-lock));
 }

@@ -6,8 +6,10 @@
 //   dispatch.c  due jobs to the warden; pipes; what the warden says of them
 //   ending.c    the end of an attempt: one transaction, or kept until the ledger takes it
 //   request.c   the body of a plugin's request          response.c  what a plugin answered
-//   route.c     events to pipelines to jobs             api.c       HTTP on the unix socket
+//   route.c     events to pipelines to jobs             api.c       HTTP on the unix socket and over TCP
 //   show.c      what the API tells about jobs and posture
+//   auth.c      who asks the API, and what for          hook.c      signed requests of others
+//   crowd.c     how long a connection over TCP may take, and which makes room
 //   plugins.c   which plugins there are: locks and manifests from the warden
 #pragma once
 #include "config.h"
@@ -18,6 +20,7 @@
 #include "mask.h"
 #include "proto.h"
 #include "str.h"
+#include "token.h"
 #include <ev.h>
 #include <stdbool.h>
 
@@ -82,6 +85,12 @@ struct run {
     long masked;              // how often they stood in its answer
 };
 
+// A signature that was taken, and counts once in its webhook's window.
+struct seen {
+    uint8_t mark[16]; // a hash of it
+    int64_t until_ms;
+};
+
 struct bus {
     struct config *config;
     char snapshot_hex[2 * TREE_HASH_LEN + 1];
@@ -92,11 +101,19 @@ struct bus {
     struct proto_link warden;
     struct ev_loop *loop;
     ev_io wire_watcher;
-    ev_timer due_timer, drain_timer, stall_timer;
+    struct kept_fact *kept; // facts the ledger could not take
+    ev_timer due_timer, drain_timer, stall_timer, head_timer;
     struct run *runs;
     unsigned n_runs;
     struct api *api;
+    struct token_table tokens; // who may ask over TCP; the warden's words
+    struct {
+        struct seen *list;
+        size_t n;
+        bool loaded; // what the ledger has of an earlier run
+    } seen;
     bool stopping, landlocked;
+    bool stopped;             // the ledger is closed; what else this turn of the loop brings is too late
     int landlock_abi;         // as it was before the filter, behind which nobody can ask
     bool stalled, stall_said; // the ledger cannot be written: no work begins
     char boot_id[40];
@@ -116,6 +133,10 @@ struct bundle;
 MUST int catalog_build(const struct config *config, const struct bundle *bundle, struct catalog *ret);
 void catalog_free(struct catalog *catalog);
 const struct plugin *catalog_find(const struct catalog *catalog, const char *name);
+// May this command be queued? -ENOENT: no such plugin, or no such command; -EACCES: the plugin is disabled;
+// then why says it.
+MUST int catalog_runs(const struct catalog *catalog, const char *plugin, const char *command,
+                      char why[static 256]);
 
 // ---- queue.c ------------------------------------------------------------------------------------
 struct new_job {
@@ -190,14 +211,21 @@ void response_free(struct response *response);
 MUST int route_success(struct bus *bus, const struct queued_job *job, const struct response *response);
 // The pipeline run of a job that reached an end.
 MUST int route_ended(struct bus *bus, int64_t job);
+#define EVENT_WEBHOOK "ductile.webhook"
+// What a webhook was sent, as an event, and the job that it starts (of its plugin, or the first step of its
+// pipeline); all or nothing. mark: of its signature. -EIO.
+MUST int route_webhook(struct bus *bus, const struct webhook_config *hook, const char *payload,
+                       const char *mark, int64_t *ret_job);
 // At start: ends every run whose jobs ended without it (one that was recovered to dead).
 MUST int route_settle(struct bus *bus);
 
-// ---- api.c, show.c ------------------------------------------------------------------------------
+// ---- api.c, auth.c, crowd.c, hook.c, show.c --------------------------------------------------------------
 MUST int api_start(struct bus *bus);
-// Serves a listening socket (takes it over).
-MUST int api_serve(struct bus *bus, int listen_fd);
+// Serves the listening sockets (takes them over); tcp_fd -1: there is none.
+MUST int api_serve(struct bus *bus, int unix_fd, int tcp_fd);
 void api_stop(struct bus *bus);
+// The warden's answer about a signature. -ENOENT: nobody asked.
+MUST int api_verified(struct bus *bus, const struct proto_verified *m);
 
 json_t *show_jobs(struct bus *bus, const char *state, int64_t limit);
 // NULL: there is no such job.
@@ -205,6 +233,19 @@ json_t *show_job(struct bus *bus, int64_t id);
 json_t *show_posture(struct bus *bus);
 json_t *show_plugins(struct bus *bus);
 json_t *show_health(struct bus *bus);
+
+// ---- book.c -------------------------------------------------------------------------------------
+// Writes what the warden told; detail is text, parsed. -EIO, -EBUSY.
+MUST int book_write(struct bus *bus, const struct proto_audit *m, const json_t *detail, const char *text,
+                    int64_t *ret_seq);
+// Keeps a fact that the ledger cannot take now. book_settle writes what is kept; false: still not.
+void book_keep(struct bus *bus, const struct proto_audit *m, const char *text);
+MUST bool book_settle(struct bus *bus);
+// The audit rows after a number, as they stand in the ledger, at most `limit`. NULL where it cannot be read.
+json_t *book_rows(struct bus *bus, int64_t after, int64_t limit);
+// Says the head of the chain in the log, now and then every hour: a later truncation shows.
+void book_begin(struct bus *bus);
+void book_say_head(struct bus *bus);
 
 #ifdef DUCTILE_BREAKABLE
 // tests/popped: the attacker.

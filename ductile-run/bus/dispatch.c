@@ -298,19 +298,6 @@ void dispatch_exited(struct bus *bus, const struct proto_exited *m)
     dispatch(bus);
 }
 
-// The names in a delivery's detail go into the attempt's record too.
-static int record_names(struct bus *bus, const json_t *detail, int64_t job)
-{
-    OWNED(freep) char *names = json_dumps(json_object_get(detail, "names"), JSON_COMPACT);
-
-    if (!names)
-        return 0;
-    return ledger_run(
-        &bus->ledger, NULL,
-        "UPDATE job_attempt SET secrets=? WHERE job=? AND attempt=(SELECT attempt FROM job WHERE id=?)",
-        "sii", names, job, job);
-}
-
 void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd)
 {
     struct proto_message answer = {0};
@@ -325,21 +312,14 @@ void dispatch_audit(struct bus *bus, const struct proto_audit *m, int detail_fd)
     int r = fd_read_all(detail_fd, LIMIT_DETAIL, &text, &len);
     OWNED(json_decrefp) json_t *detail = r == 0 ? json_parse(text, len, 8, why) : NULL;
 
-    if (detail) {
-        r = ledger_begin(&bus->ledger);
-        if (r == 0)
-            r = record_names(bus, detail, (int64_t)m->job);
-        if (r == 0)
-            r = ledger_audit(&bus->ledger, "ductile-run", (uid_t)bus->config->uid, (enum audit_kind)m->kind,
-                             m->subject, text, &seq);
-        if (r == 0)
-            r = ledger_commit(&bus->ledger);
-        if (r < 0)
-            ledger_rollback(&bus->ledger);
-    } else
-        r = -EBADMSG;
+    r = detail ? book_write(bus, m, detail, text, &seq) : -EBADMSG;
     if (r < 0)
         log_warn("a fact about job %llu was not recorded: %s", (unsigned long long)m->job, bus->ledger.error);
+    // What nobody waits for happened all the same: it is written when that is possible again.
+    if (r < 0 && detail && !m->wants_answer && bus->ledger.waits) {
+        book_keep(bus, m, text);
+        bus_stall(bus, "a fact");
+    }
     if (!m->wants_answer)
         return;
     answer.AUDITED.job = m->job;

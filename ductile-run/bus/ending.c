@@ -270,6 +270,8 @@ static void on_stall(struct ev_loop *loop, ev_timer *timer, int events)
 
     bus->stalled = false;
     ending_settle(bus);
+    if (!bus->stalled && !book_settle(bus))
+        bus_stall(bus, "a fact");
     if (!bus->stalled)
         dispatch(bus);
     if (!bus->stalled) {

@@ -109,6 +109,15 @@ static void take_config(struct bus *bus, const struct proto_message *m, int fd, 
     bundle_free(&b);
 }
 
+static void take_tokens(struct bus *bus, int tokens_fd)
+{
+    OWNED(fd_closep) int fd = tokens_fd;
+    int r = token_load(fd, bus->config->tokens.n, &bus->tokens);
+
+    if (r < 0) // else those that were revoked would go on
+        bus_die("the tokens of the warden: %s", strerror(-r));
+}
+
 // From here on: one directory, no way to run anything, become anybody or open a socket.
 static void wall_in(struct bus *bus)
 {
@@ -193,7 +202,7 @@ void end_if_idle(struct bus *bus)
     struct proto_message m = {0};
     unsigned unwritten = 0;
 
-    if (!bus->stopping)
+    if (!bus->stopping || bus->stopped)
         return;
     for (const struct run *run = bus->runs; run; run = run->next)
         unwritten += run->end != NULL;
@@ -204,9 +213,13 @@ void end_if_idle(struct bus *bus)
             LOG_LEVEL_ERR,
             "the ledger cannot take the end of %u jobs: to the next start these attempts are lost, and it runs them again",
             unwritten);
+    if (!book_settle(bus))
+        log_msg(LOG_LEVEL_ERR, "the ledger cannot take the last facts; the journal has them");
     if (ledger_audit(&bus->ledger, "ductile-bus", geteuid(), AUDIT_SERVICE_STOPPED, bus->config->name, "{}",
                      NULL) < 0)
         log_warn("the stop was not recorded: %s", bus->ledger.error);
+    bus->stopped = true;
+    book_say_head(bus);
     api_stop(bus);
     ledger_close(&bus->ledger);
     if (proto_send(&bus->warden, &m, PROTO_STOPPED, NULL) < 0)
@@ -252,11 +265,18 @@ static void act(struct bus *bus, const struct proto_message *m, int fds[static P
     case PROTO_REFUSED: dispatch_refused(bus, &m->REFUSED); break;
     case PROTO_EXITED: dispatch_exited(bus, &m->EXITED); break;
     case PROTO_STOP: begin_stop(bus); break;
+    case PROTO_TOKENS: take_tokens(bus, fd_take(&fds[0])); break;
+    case PROTO_VERIFIED:
+        if (m->VERIFIED.yes > 1 || api_verified(bus, &m->VERIFIED) < 0)
+            bus_die("the warden answers what nobody asked");
+        break;
     case PROTO_SOCKET:
+    case PROTO_LISTEN:
     case PROTO_READY:
     case PROTO_FAILED:
     case PROTO_SPAWN:
     case PROTO_KILL:
+    case PROTO_VERIFY:
     case PROTO_AUDITED:
     case PROTO_STOPPED:
     case PROTO_COUNT_: bus_die("the warden sent a message that is not its to send");
@@ -295,7 +315,7 @@ static int serve(const struct opts *o)
 {
     struct bus *bus = calloc(1, sizeof(*bus));
     struct proto_message m;
-    int fds[PROTO_FDS_MAX];
+    int fds[PROTO_FDS_MAX], unix_fd, tcp_fd = -1;
     struct stat st;
     (void)o;
 
@@ -316,6 +336,13 @@ static int serve(const struct opts *o)
     fd_closep(&fds[0]);
     log_set_level((enum log_level)bus->config->log_level);
     must_receive(bus, PROTO_SOCKET, &m, fds);
+    unix_fd = fds[0];
+    if (bus->config->api_listen) {
+        must_receive(bus, PROTO_LISTEN, &m, fds);
+        tcp_fd = fds[0];
+    }
+    must_receive(bus, PROTO_TOKENS, &m, fds);
+    take_tokens(bus, fds[0]);
     read_boot_id(bus);
     bus->loop = ev_default_loop(0);
     if (!bus->loop || api_start(bus) < 0)
@@ -324,15 +351,16 @@ static int serve(const struct opts *o)
                    "the event loop or the HTTP server cannot be made: %s", strerror(errno));
     wall_in(bus);
     open_ledger(bus);
-    if (api_serve(bus, fds[0]) < 0)
-        fail_start(bus, REFUSE_RUN_BUS, "serving the API socket",
-                   "free memory and descriptors, then start it again", "%s", strerror(errno));
+    if (api_serve(bus, unix_fd, tcp_fd) < 0)
+        fail_start(bus, REFUSE_RUN_BUS, "serving the API", "free memory and descriptors, then start it again",
+                   "%s", strerror(errno));
     ev_io_init(&bus->wire_watcher, on_wire, bus->warden.fd, EV_READ);
     bus->wire_watcher.data = bus;
     ev_io_start(bus->loop, &bus->wire_watcher);
     ev_timer_init(&bus->due_timer, on_due, 0.0, 0.0);
     bus->due_timer.data = bus;
     ending_init(bus);
+    book_begin(bus);
     struct proto_message ready = {0};
     if (proto_send(&bus->warden, &ready, PROTO_READY, NULL) < 0)
         bus_die("the warden is gone");

@@ -3,6 +3,7 @@
 #include "bundle.h"
 #include "bus.h"
 #include "log.h"
+#include <stdio.h>
 #include <string.h>
 
 static int read_lock(const struct bundle *b, struct catalog *c)
@@ -125,4 +126,19 @@ const struct plugin *catalog_find(const struct catalog *c, const char *name)
         if (str_eq(c->list[i].name, name))
             return &c->list[i];
     return NULL;
+}
+
+int catalog_runs(const struct catalog *c, const char *plugin, const char *command, char why[static 256])
+{
+    const struct plugin *p = catalog_find(c, plugin);
+
+    if (p && p->enabled && manifest_command(p->manifest, command))
+        return 0;
+    if (!p)
+        snprintf(why, 256, "there is no locked plugin \"%s\"", plugin);
+    else if (!p->enabled)
+        snprintf(why, 256, "plugin \"%s\" is disabled", plugin);
+    else
+        snprintf(why, 256, "plugin \"%s\" has no command \"%s\"", plugin, command);
+    return p && !p->enabled ? -EACCES : -ENOENT;
 }

@@ -164,3 +164,57 @@ int route_ended(struct bus *bus, int64_t job)
         return -EIO;
     return run == 0 ? 0 : end_run(bus, run);
 }
+
+// ---- webhooks -----------------------------------------------------------------------------------
+
+// The first step of its pipeline: nobody's child, so one level above a child of nobody.
+static int start_pipeline(struct bus *bus, const struct pipeline_config *p, const char *payload,
+                          int64_t event, int64_t *ret_job)
+{
+    static const struct queued_job nobody = {.depth = -1};
+    const struct source s = {.job = &nobody, .payload = payload, .event = event};
+    int64_t run;
+    int r = ledger_run(&bus->ledger, &run,
+                       "INSERT INTO pipeline_run(pipeline, event, state, created_ms) VALUES(?,?,'running',?)",
+                       "sii", p->name, event, ledger_now_ms());
+
+    if (r == 0)
+        r = add_step(bus, p, run, 0, &s);
+    sqlite3_stmt *q =
+        r < 0 ? NULL : ledger_query(&bus->ledger, "SELECT job FROM step_run WHERE run=?", "i", run);
+    if (r == 0)
+        r = q && sqlite3_step(q) == SQLITE_ROW ? 0 : -EIO;
+    if (r == 0)
+        *ret_job = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    return r;
+}
+
+int route_webhook(struct bus *bus, const struct webhook_config *hook, const char *payload, const char *mark,
+                  int64_t *ret_job)
+{
+    char by[2 * LIMIT_NAME];
+    int64_t event = 0, equals = 0;
+    int r = ledger_begin(&bus->ledger);
+
+    snprintf(by, sizeof(by), "webhook:%s", hook->name);
+    if (r < 0)
+        return r;
+    r = ledger_run(&bus->ledger, &event,
+                   "INSERT INTO event(at_ms, type, payload, source_plugin, dedupe_key) VALUES(?,?,?,?,?)",
+                   "issss", ledger_now_ms(), EVENT_WEBHOOK, payload, by, mark);
+    if (r == 0 && hook->plugin) {
+        const struct new_job job = {.plugin = hook->plugin,
+                                    .command = "handle",
+                                    .payload = payload,
+                                    .submitted_by = by,
+                                    .event = event};
+        r = queue_add(bus, &job, ret_job, &equals);
+    } else if (r == 0)
+        r = start_pipeline(bus, config_pipeline(bus->config, hook->pipeline), payload, event, ret_job);
+    if (r == 0)
+        r = ledger_commit(&bus->ledger);
+    if (r < 0)
+        ledger_rollback(&bus->ledger);
+    return r;
+}

@@ -140,14 +140,25 @@ static json_t *proven_of(struct bus *bus)
     return row ? row : json_null();
 }
 
+// Accounts that the last prove found breached; the warden starts none of their jobs.
+static json_t *breached_of(struct bus *bus)
+{
+    return rows(bus,
+                "SELECT subject AS account, group_concat(evidence, '; ') AS what FROM gate_finding "
+                "WHERE run=(SELECT max(id) FROM gate_run WHERE verb='prove') AND verdict='refuse' "
+                "AND id IN ('GATE-WALL-01', 'GATE-EGRESS-01') GROUP BY subject ORDER BY subject",
+                "", 0, NULL);
+}
+
 json_t *show_posture(struct bus *bus)
 {
     const struct config *c = bus->config;
 
     return json_pack(
-        "{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s, s:s}", "instance", c->name,
-        "posture", posture_name(c->posture), "valid", 1, "attested", (json_int_t)bus->catalog.n, "enforcing",
-        c->posture != POSTURE_UNCONFINED, "proven", proven_of(bus), "accounts", accounts_of(bus), "queue",
+        "{s:s, s:s, s:b, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:s, s:s}", "instance",
+        c->name, "posture", posture_name(c->posture), "valid", 1, "attested", (json_int_t)bus->catalog.n,
+        "enforcing", c->posture != POSTURE_UNCONFINED, "proven", proven_of(bus), "breached", breached_of(bus),
+        "accounts", accounts_of(bus), "queue",
         rows(bus, "SELECT state, count(*) AS n FROM job GROUP BY state ORDER BY state", "", 0, NULL),
         "refusals",
         rows(
@@ -163,13 +174,18 @@ json_t *show_health(struct bus *bus)
 {
     json_t *proven = proven_of(bus);
     json_t *at = json_object_get(proven, "at_ms");
-    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:O}", "status",
+    json_t *breached = breached_of(bus);
+    size_t n = json_array_size(breached); // how many: names are for /posture
+    json_t *health = json_pack("{s:s, s:s, s:b, s:b, s:I, s:O}", "status",
                                bus->stopping  ? "stopping"
                                : bus->stalled ? "ledger-stalled"
+                               : n > 0        ? "breached"
                                               : "ok",
                                "posture", posture_name(bus->config->posture), "live", 1, "ready",
-                               !bus->stopping && !bus->stalled, "proven_ms", at ? at : json_null());
+                               !bus->stopping && !bus->stalled, "breached", (json_int_t)n, "proven_ms",
+                               at ? at : json_null());
 
     json_decref(proven);
+    json_decref(breached);
     return health;
 }

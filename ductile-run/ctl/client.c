@@ -10,8 +10,8 @@
 #include <sys/un.h>
 
 // The operators' group has another name only where service.operators says so, and this may not read that.
-#define JOIN                                                                                                 \
-    "usermod -aG %s-operators USER (the group that service.operators names), then log in again; or use sudo"
+#define ENTER "usermod -aG %s-operators USER (the group that service.operators names), then log in again"
+#define JOIN  ENTER "; or use sudo"
 
 static int unavailable(const struct client *c, int r, struct refusal *refusal)
 {
@@ -139,7 +139,7 @@ int client_call(const struct client *c, const char *method, const char *path, co
     refuse(refusal, status == 403 ? REFUSE_API_DENIED : REFUSE_API_REQUEST, "%s %s", method, path);
     refuse_why(refusal, "%s (HTTP %d)", detail_of(json), status);
     if (status == 403)
-        refuse_remedy(refusal, JOIN, c->instance);
+        refuse_remedy(refusal, "use sudo, or set api.operators: rw; not in the group: " ENTER, c->instance);
     else if (status == 404)
         refuse_remedy(refusal, "ductile status; ductile job list; ductile plugin verify");
     else

@@ -1,6 +1,6 @@
 // ductile: the front door. Talks to the gateway's socket, or runs the program a verb belongs to.
-#include "client.h"
 #include "config.h"
+#include "ctl.h"
 #include "fd.h"
 #include "jobstate.h"
 #include "log.h"
@@ -10,15 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-struct session {
-    struct client client;
-    char path[LIMIT_PATH];
-    bool json;
-};
-
 // The socket: said, or of the config that was said, or the instance's usual place (operators may not read the
 // config).
-static int open_session(const struct opts *o, struct session *s, struct refusal *refusal)
+int open_session(const struct opts *o, struct session *s, struct refusal *refusal)
 {
     const char *instance = opt_given(o, OPT_INSTANCE) ? o->value[OPT_INSTANCE] : "ductile";
 
@@ -324,6 +318,9 @@ static void print_status(const json_t *p)
                (long long)int_of(proven, "probes"));
     else
         printf("proven     never on this ledger: ductile-gate prove\n");
+    json_array_foreach(json_object_get(p, "breached"), i, row)
+        printf("BREACHED   account %s: %s; none of its jobs starts (ductile-gate prove)\n",
+               text_of(row, "account"), text_of(row, "what"));
     json_array_foreach(json_object_get(p, "accounts"), i, row)
     {
         const json_t *egress = json_object_get(row, "egress");
@@ -494,6 +491,17 @@ static const struct opt_verb verbs[] = {
      .example = "ductile why 12",
      .exits = "65 69 77",
      .run = why},
+    {.name = "ledger verify",
+     .args = "",
+     .options = OPT_BIT(SOCKET) | OPT_BIT(JOURNAL),
+     .summary = "walk the hash chain of the audit rows, and name the first that is not as it was written",
+     .detail =
+         "Row by row, computed here. --journal also holds the deliveries against what the warden said in the "
+         "journal when they left, and the heads of the chain that the bus said: rows that were cut off show. Only "
+         "lines count that the journal saw come from the gateway's own users and programs.",
+     .example = "ductile ledger verify --journal",
+     .exits = "1 69 77",
+     .run = ledger_verify_verb},
 };
 
 // `ductile vault ...` is `ductile-vault ...`: found beside this program, then where it was installed.
@@ -526,12 +534,13 @@ int main(int argc, char **argv)
         {"install", "ductile-install", false}, {"gate", "ductile-gate", false},
         {"vault", "ductile-vault", false},     {"run", "ductile-run", false},
         {"plugin", "ductile-install", true},   {"why-not", "ductile-gate", true},
+        {"doctor", "ductile-gate", true},      {"explain", "ductile-gate", true},
     };
     static const struct opt_program program = {
         .name = "ductile",
         .summary = "run plugins as durable jobs, with as much authority as you choose",
         .detail =
-            "The front door. `ductile install|gate|vault|run|plugin|why-not ...` run ductile-install, ductile-gate, "
+            "The front door. `ductile install|gate|vault|run|plugin|why-not|explain|doctor ...` run ductile-install, ductile-gate, "
             "ductile-vault and ductile-run; the verbs below ask the running gateway over its socket.",
         .verbs = verbs,
         .n_verbs = ARRAY_LEN(verbs),

@@ -72,13 +72,22 @@ void link_send(struct warden *w, struct proto_message *m, enum proto_type type, 
         log_err(r, "to the bus");
 }
 
+void link_journal(const struct slot *s, enum audit_kind kind, uint64_t seq, const char *detail)
+{
+    struct strbuf sb = {0};
+
+    sb_addf(&sb, "audit %s %s %llu %s", audit_word(kind), s->request.plugin, (unsigned long long)seq, detail);
+    OWNED(freep) char *line = sb_finish(&sb);
+    log_fact(line ? line : "audit: no memory");
+}
+
 void link_audit(struct warden *w, struct slot *s, enum audit_kind kind, const char *detail, bool wait)
 {
     struct proto_message m = {0};
     OWNED(fd_closep) int fd = fd_sealed("audit", detail, strlen(detail));
 
-    // The same line goes to the journal: the half that keeps the book is the less trusted one.
-    log_info("audit %s %s %s", audit_word(kind), s->request.plugin, detail);
+    if (!wait)
+        link_journal(s, kind, 0, detail);
     if (fd < 0) {
         log_err(fd, "audit");
         return;
@@ -234,6 +243,9 @@ int link_start(struct warden *w, const char *program)
         return refuse_why(&w->bus_refusal, "it cannot be sent the config: %s (%s)", strerror(-r),
                           errno_name(-r));
     link_send(w, &m, PROTO_SOCKET, &w->api_fd);
+    if (w->tcp_fd >= 0)
+        link_send(w, &m, PROTO_LISTEN, &w->tcp_fd);
+    core_send_tokens(w, true);
     return 0;
 }
 
@@ -274,19 +286,25 @@ int link_receive(struct warden *w)
     int fds[PROTO_FDS_MAX];
     int r = proto_recv(&w->bus, &m, fds);
 
-    if (r == -EAGAIN)
-        return 0;
     if (r < 0)
-        return r;
+        return r == -EAGAIN ? 0 : r;
+    if (w->bus_ended && (m.type == PROTO_SPAWN || m.type == PROTO_VERIFY || m.type == PROTO_AUDITED)) {
+        fd_closep(&fds[0]);
+        return 1;
+    }
     switch ((enum proto_type)m.type) {
     case PROTO_READY: w->bus_ready = true; break;
     case PROTO_FAILED: return on_failed(w, &m.FAILED);
     case PROTO_SPAWN: slot_take(w, &m.SPAWN, fd_take(&fds[0])); break;
     case PROTO_KILL: on_kill(w, &m.KILL); break;
+    case PROTO_VERIFY: core_verify(w, &m.VERIFY, fd_take(&fds[0])); break;
     case PROTO_AUDITED: on_audited(w, &m.AUDITED); break;
     case PROTO_STOPPED: w->bus_stopped = true; break;
     case PROTO_CONFIG:
     case PROTO_SOCKET:
+    case PROTO_LISTEN:
+    case PROTO_TOKENS:
+    case PROTO_VERIFIED:
     case PROTO_AUDIT:
     case PROTO_MASK:
     case PROTO_STARTED:
@@ -296,5 +314,5 @@ int link_receive(struct warden *w)
     case PROTO_COUNT_: // proto_recv lets none of these through
         return -EPROTO;
     }
-    return 0;
+    return 1;
 }

@@ -17,7 +17,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -183,32 +182,6 @@ static void say_who(const struct warden *w)
         log_warn("the lock file could not be written; `ductile-gate prove` tries twins instead");
 }
 
-static int bind_api(struct warden *w, struct refusal *refusal)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    const char *path = w->config->api_socket;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), r = 0;
-
-    if (strlen(path) >= sizeof(addr.sun_path))
-        r = -ENAMETOOLONG;
-    else
-        memcpy(addr.sun_path, path, strlen(path) + 1);
-    struct stat st;
-    // We hold the lock, so a socket of ours that stands here is a dead one's. Nothing else is ever removed.
-    if (r == 0 && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == geteuid())
-        unlink(path);
-    mode_t old = umask(0117); // 0660; the group comes from the directory
-    if (r == 0 && (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 64) < 0))
-        r = err_last();
-    umask(old);
-    w->api_fd = fd;
-    if (r == 0)
-        return 0;
-    refuse(refusal, REFUSE_RUN_WALL, "the API socket %s", path);
-    refuse_why(refusal, "%s (%s)", strerror(-r), errno_name(-r));
-    return refuse_remedy(refusal, "ductile-install apply");
-}
-
 static int use_cgroups(struct warden *w, bool wanted)
 {
     int own = -1, r = wanted ? cgroup_open_own(&own) : -ENOENT;
@@ -236,22 +209,8 @@ static int use_cgroups(struct warden *w, bool wanted)
     return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? err_last() : 0;
 }
 
-static int make_slots(struct warden *w)
-{
-    w->n_slots = (unsigned)w->config->max_workers;
-    w->slots = calloc(w->n_slots, sizeof(*w->slots));
-    for (unsigned i = 0; w->slots && i < w->n_slots; i++) {
-        struct slot *s = &w->slots[i];
-        s->index = i;
-        s->cgroup_dir = s->procs_fd = s->events_fd = -1;
-        s->body_fd = s->helper_fd = s->stdin_fd = s->pidfd = s->stage_fd = s->out_fd = s->err_fd = -1;
-        s->supervisor_fd = -1;
-        s->deadline = INT64_MAX;
-    }
-    return w->slots ? 0 : -ENOMEM;
-}
-
-// Signals as a descriptor; changes of plugins.lock as another (a lock takes effect without a restart).
+// Signals as a descriptor; changes of plugins.lock and the vault as another (both take effect without a
+// restart).
 static int watch(struct warden *w)
 {
     sigset_t set;
@@ -267,7 +226,11 @@ static int watch(struct warden *w)
     w->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (w->signal_fd < 0 || w->watch_fd < 0)
         return err_last();
-    return inotify_add_watch(w->watch_fd, w->config->dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0 ? err_last() : 0;
+    if (inotify_add_watch(w->watch_fd, w->config->dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0)
+        return err_last();
+    int r = breach_watch(w);
+
+    return r < 0 ? r : warden_vault_watch(w);
 }
 
 // Takes plugins.lock, and with it (unless this is the start) the bus: both or neither.
@@ -293,19 +256,28 @@ static int load_locks(struct warden *w, bool first, struct refusal *refusal)
 
 // ---- the loop -----------------------------------------------------------------------------------
 
-static void on_locks_changed(struct warden *w)
+static void on_files_changed(struct warden *w)
 {
     char events[4096];
     struct refusal refusal;
-    bool changed = false;
+    const char *vault = strrchr(w->config->vault_file, '/') + 1;
+    bool changed = false, flagged = false, vault_changed = false;
     ssize_t n;
 
     while ((n = read(w->watch_fd, events, sizeof(events))) > 0)
         for (char *p = events; p < events + n;) {
             const struct inotify_event *e = (const struct inotify_event *)(void *)p;
-            changed |= e->len > 0 && str_eq(e->name, "plugins.lock");
+            const bool any = e->mask & IN_Q_OVERFLOW; // what it was is lost
+            changed |= any || (e->len > 0 && str_eq(e->name, "plugins.lock"));
+            flagged |= any || (e->len > 0 && str_eq(e->name, "breach"));
+            // Without a name it is the directory itself: moved, removed, no longer watched.
+            vault_changed |= any || (e->wd == w->vault_watch && (e->len == 0 || str_eq(e->name, vault)));
             p += sizeof(*e) + e->len;
         }
+    if (flagged && w->enforce)
+        breach_load(w);
+    if (vault_changed && !w->stopping)
+        warden_vault_look(w);
     if (!changed || w->stopping)
         return;
     int r = load_locks(w, false, &refusal);
@@ -428,9 +400,28 @@ static void check_deadlines(struct warden *w)
             reap_deadline(w, &w->slots[i]);
 }
 
+enum {
+    LAST_WORDS_MAX = 1024
+}; // more than a socket holds; whoever got the bus's end from it may go on writing
+
+// One message a turn. Of a bus that has ended, all that is left: behind what it asked may stand that it
+// stopped, or why it cannot start.
+static int hear_bus(struct warden *w)
+{
+    int r = link_receive(w);
+
+    for (int i = 0; w->bus_ended && r > 0 && i < LAST_WORDS_MAX; i++)
+        r = link_receive(w);
+    if (r == -ENOTCONN && w->bus_stopped) {
+        fd_closep(&w->bus.fd); // what is left is its exit
+        return 0;
+    }
+    return MIN(r, 0);
+}
+
 static int turn(struct warden *w, struct pollfd *p, struct watched *of)
 {
-    int64_t deadline = INT64_MAX, now = warden_now();
+    int64_t deadline = warden_vault_look_at(w), now = warden_now();
     nfds_t n = gather(w, p, of, &deadline);
     int wait = deadline == INT64_MAX ? -1 : (int)MIN(MAX(deadline - now, (int64_t)0), (int64_t)60000);
 
@@ -444,18 +435,19 @@ static int turn(struct warden *w, struct pollfd *p, struct watched *of)
     if (p[2].revents)
         on_signal(w);
     if (p[3].revents)
-        on_locks_changed(w);
+        on_files_changed(w);
+    if (warden_vault_look_at(w) <= warden_now())
+        warden_vault_look(w);
     link_flush(w);
     if (w->bus_stuck)
         return -EPIPE;
-    if (p[0].revents & ~POLLOUT) {
-        int r = link_receive(w);
-        if (r == -ENOTCONN && w->bus_stopped)
-            fd_closep(&w->bus.fd); // what is left is its exit
-        else if (r < 0)
+    w->bus_ended = p[1].revents != 0;
+    if (p[0].revents & ~POLLOUT || (w->bus_ended && w->bus.fd >= 0)) {
+        int r = hear_bus(w);
+        if (r < 0)
             return r;
     }
-    return !p[1].revents ? 1 : w->bus_stopped ? 0 : -EPIPE;
+    return !w->bus_ended ? 1 : w->bus_stopped ? 0 : -EPIPE;
 }
 
 static void tell_ready(struct warden *w)
@@ -531,19 +523,22 @@ static int prepare(struct warden *w, const struct opts *o, struct refusal *refus
     if (r == 0)
         r = build_rulesets(w, refusal);
     if (r == 0)
-        r = make_slots(w);
+        r = slots_make(w);
     if (r == 0 && !(w->plugin_env = spawn_environment(w->config, w->enforce)))
         r = -ENOMEM;
     if (r == 0)
         r = watch(w);
+    if (r == 0 && !warden_vault_fresh(w, refusal)) // behind the watch: it was opened before there was one
+        r = -ECANCELED;
     if (r == 0)
-        r = bind_api(w, refusal);
+        r = sockets_bind(w, refusal);
     return r < 0 ? refuse_internal(w, refusal, r) : 0;
 }
 
 static int serve(const struct opts *o)
 {
-    static struct warden w = {.cgroup_root = -1, .cgroup_bus = -1, .bus_pidfd = -1, .api_fd = -1};
+    static struct warden w = {
+        .cgroup_root = -1, .cgroup_bus = -1, .bus_pidfd = -1, .api_fd = -1, .tcp_fd = -1};
     struct refusal refusal;
     const char *bus = opt_given(o, OPT_BUS) ? o->value[OPT_BUS] : DUCTILE_LIBEXECDIR "/ductile/ductile-bus";
 

@@ -28,6 +28,7 @@ void slot_free(struct slot *s)
 {
     pump_end(s);
     vault_delivery_wipe(&s->delivery);
+    free(s->detail);
     fd_closep(&s->helper_fd);
     fd_closep(&s->stage_fd);
     fd_closep(&s->out_fd);
@@ -76,6 +77,7 @@ static enum audit_kind kind_of(enum proto_reason reason)
     case REASON_DROP_FAILED: return AUDIT_DROP_FAILED;
     case REASON_NONE:
     case REASON_NO_ACCOUNT:
+    case REASON_BREACHED:
     case REASON_REQUEST:
     case REASON_SPAWN_FAILED:
     case REASON_BUSY:
@@ -115,6 +117,19 @@ void slot_refuse(struct warden *w, struct slot *s, enum proto_reason reason, enu
         link_audit(w, s, kind_of(reason), json, false);
     tell_refused(w, &s->request, reason, stage, error, text, "");
     slot_free(s);
+}
+
+bool slot_refuse_breached(struct warden *w, struct slot *s)
+{
+    const char *rows = breach_of(w, s->account);
+
+    if (rows)
+        slot_refuse(
+            w, s, REASON_BREACHED, STAGE_NONE, 0,
+            "GATE-WALL-01: the wall of account %s was climbed (%s); ductile-gate prove shows it, and one "
+            "that passes lets its jobs start again",
+            s->account->name, rows);
+    return rows != NULL;
 }
 
 // What the bus asks for, held against what the warden knows. NULL: all is well.
@@ -170,6 +185,8 @@ void slot_take(struct warden *w, const struct proto_spawn *q, int body_fd)
         slot_refuse(w, s, REASON_NO_ACCOUNT, STAGE_NONE, 0, "no run_as, and no account named default");
         return;
     }
+    if (slot_refuse_breached(w, s))
+        return;
     if (lost_holds(w, s->account)) {
         slot_refuse(w, s, REASON_SPAWN_FAILED, STAGE_NONE, 0,
                     "an earlier job of its account was killed and is not gone: it hangs in the kernel");
@@ -196,34 +213,55 @@ static char *delivery_detail(struct warden *w, const struct slot *s, const char 
         sb_adds(&sb, i ? "," : "");
         sb_add_json(&sb, s->delivery.names[i]);
     }
-    sb_adds(&sb, "]}");
+    sb_addc(&sb, ']');
+    if (s->delivery.withheld)
+        sb_addf(&sb, ",\"withheld\":%s", s->delivery.withheld);
+    sb_addc(&sb, '}');
     return sb_finish(&sb);
 }
 
 static void commit_delivery(struct warden *w, struct slot *s, const char *principal)
 {
-    OWNED(freep) char *detail = delivery_detail(w, s, principal);
-
-    if (!detail) {
-        slot_refuse(w, s, REASON_AUDIT, STAGE_NONE, -ENOMEM, "the delivery cannot be written down");
+    s->detail = delivery_detail(w, s, principal);
+    if (!s->detail || strlen(s->detail) > LIMIT_DELIVERY) {
+        slot_refuse(w, s, REASON_AUDIT, STAGE_NONE, s->detail ? -E2BIG : -ENOMEM,
+                    "the names of its %zu secrets are too many for one row", s->delivery.n);
         return;
     }
     s->phase = PHASE_AUDIT;
     s->deadline = warden_now() + TIME_AUDIT_MS;
-    link_audit(w, s, AUDIT_SECRET_DELIVERED, detail, true);
+    link_audit(w, s, AUDIT_SECRET_DELIVERED, s->detail, true);
 }
 
 static void refuse_compose(struct warden *w, struct slot *s, int r, const char *principal, const char *name)
 {
-    if (r == -ENOKEY && str_eq(name, principal))
-        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0, "the vault has nothing for principal %s",
+    const struct vault_principal *p = vault_principal(&w->vault, principal);
+
+    if (r == -EPERM)
+        slot_refuse(w, s, REASON_VAULT, STAGE_NONE, 0,
+                    "principal %s is the gateway's own: give the plugin another name, or vault_principal",
+                    principal);
+    else if (p && p->revoked)
+        slot_refuse(w, s, REASON_VAULT, STAGE_NONE, 0, "principal %s is revoked", principal);
+    else if (r == -ENOKEY && !w->vault_present)
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
+                    "it needs secrets, and there is no vault: ductile vault init");
+    else if (r == -ENOKEY && str_eq(name, principal))
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
+                    "the vault has nothing for principal %s: ductile vault grant SECRET %s", principal,
                     principal);
     else if (r == -ENOKEY)
         slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
                     "secret %s is not granted to %s: ductile vault grant %s %s", name, principal, name,
                     principal);
     else if (r == -EKEYREVOKED)
-        slot_refuse(w, s, REASON_VAULT, STAGE_NONE, 0, "principal %s is revoked", principal);
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0, "secret %s is revoked", name);
+    else if (r == -EKEYEXPIRED)
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
+                    "secret %s has expired: ductile vault secret roll %s", name, name);
+    else if (r == -ENODATA)
+        slot_refuse(w, s, REASON_SECRET_MISSING, STAGE_NONE, 0,
+                    "secret %s is empty, and an empty value is never delivered", name);
     else
         slot_refuse(w, s, REASON_VAULT, STAGE_NONE, r, "the secrets of %s cannot be composed", principal);
 }
@@ -241,7 +279,7 @@ void slot_attested(struct warden *w, struct slot *s)
         return;
     }
     int r = vault_compose(&w->vault, principal, s->plugin->requires, s->plugin->n_requires, required,
-                          w->config->limit_secrets, &s->delivery, name);
+                          w->config->limit_secrets, vault_now_ms(), &s->delivery, name);
     if (r < 0)
         refuse_compose(w, s, r, principal, name);
     else if (s->delivery.n > 0)
@@ -258,5 +296,22 @@ void slot_audited(struct warden *w, struct slot *s, uint64_t seq)
         slot_refuse(w, s, REASON_AUDIT, STAGE_NONE, 0, "the ledger did not take the delivery");
         return;
     }
+    // Said when it leaves, and not when it is asked for: what the journal has is what happened.
+    link_journal(s, AUDIT_SECRET_DELIVERED, seq, s->detail ? s->detail : "{}");
     spawn_plugin(w, s);
+}
+
+int slots_make(struct warden *w)
+{
+    w->n_slots = (unsigned)w->config->max_workers;
+    w->slots = calloc(w->n_slots, sizeof(*w->slots));
+    for (unsigned i = 0; w->slots && i < w->n_slots; i++) {
+        struct slot *s = &w->slots[i];
+        s->index = i;
+        s->cgroup_dir = s->procs_fd = s->events_fd = -1;
+        s->body_fd = s->helper_fd = s->stdin_fd = s->pidfd = s->stage_fd = s->out_fd = s->err_fd = -1;
+        s->supervisor_fd = -1;
+        s->deadline = INT64_MAX;
+    }
+    return w->slots ? 0 : -ENOMEM;
 }

@@ -318,15 +318,17 @@ static int start(struct warden *w, struct slot *s, const struct pipes *p)
 }
 
 // Before STARTED, on the same wire: the bus must know what to look for before it can read a byte.
-static int tell_mask(struct warden *w, const struct slot *s)
+static int tell_mask(struct warden *w, struct slot *s)
 {
     struct proto_message m = {.MASK = {.job = s->request.job}};
     OWNED(freep) char *data = NULL;
-    size_t len;
+    size_t len = 0;
 
     if (s->delivery.n == 0)
         return 0;
-    int r = mask_save(&s->delivery.mask, &data, &len);
+    int r = vault_delivery_mask(&s->delivery);
+    if (r == 0)
+        r = mask_save(&s->delivery.mask, &data, &len);
     OWNED(fd_closep) int fd = r < 0 ? r : fd_sealed("mask", data, len);
     if (fd < 0)
         return fd;
@@ -337,6 +339,9 @@ static int tell_mask(struct warden *w, const struct slot *s)
 void spawn_plugin(struct warden *w, struct slot *s)
 {
     struct pipes p;
+
+    if (slot_refuse_breached(w, s)) // found while its code was read or its delivery written
+        return;
     int r = tell_mask(w, s);
 
     if (r < 0) {

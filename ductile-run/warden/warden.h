@@ -6,8 +6,10 @@
 //   spawn.c   contract, environment, pipes         launch.c  clone, drop, exec
 //   pump.c    secrets and body into its stdin      cage.c    cgroup or supervisor around a job
 //   reap.c    exits, timeouts, what is left        vault.c   the open vault and its renewal
-//   lost.c    what even SIGKILL does not end
+//   lost.c    what even SIGKILL does not end       breach.c  accounts whose wall was climbed
+//   core.c    tokens, webhook keys                 sockets.c where the API listens
 #pragma once
+#include "breach.h"
 #include "cgroup.h"
 #include "config.h"
 #include "launch.h"
@@ -58,6 +60,7 @@ struct slot {
 
     // what it gets
     struct vault_delivery delivery;
+    char *detail;  // of its row, until it is committed
     size_t pumped; // bytes of head + body written
     int stdin_fd;
     bool gave_up; // the plugin closed stdin early
@@ -94,6 +97,12 @@ struct ruleset {
     uint32_t layers;
 };
 
+// One file, as it was: no padding, so that two are compared as bytes.
+struct file_stamp {
+    int64_t mtime_s, mtime_ns, ctime_s, ctime_ns;
+    uint64_t size, inode;
+};
+
 struct warden {
     struct config *config;
     bool enforce;
@@ -104,11 +113,20 @@ struct warden {
     unsigned n_slots;
     struct lost *lost; // jobs that do not die
     struct hung *hung; // homes that did not answer
+    struct breach_list breached;
+    bool breach_unknown; // the flag cannot be read: all are
 
     bool vault_present;
     struct vault vault;
-    struct timespec vault_mtime;                  // as last opened
-    uint64_t vault_size, vault_inode, vault_seen; // seen: the highest generation
+    struct file_stamp vault_stamp; // as last opened
+    uint64_t vault_seen;           // the highest generation
+    int vault_watch;               // inotify's number of its directory; negative: none
+    int vault_watch_error;         // as last said
+    int64_t vault_look;            // when to look next, monotonic ms
+    bool vault_bad;                // it could not be opened, or is gone
+    struct file_stamp vault_bad_stamp;
+    int64_t vault_tried;
+    struct refusal vault_refusal;
 
     int cgroup_root, cgroup_bus; // -1: none delegated
     unsigned controllers;        // enum cgroup_controller: those that hold for jobs
@@ -116,10 +134,15 @@ struct warden {
     pid_t bus_pid;
     int bus_pidfd;
     bool bus_ready, stopping, bus_stopped, bus_stuck;
+    bool bus_ended;             // its process: what it still asks for does not begin
     struct refusal bus_refusal; // why the bus does not start, once that is known
     struct pending *pending;    // messages it has not taken yet
     unsigned n_pending;
     int signal_fd, watch_fd, api_fd, lock_fd;
+    int tcp_fd;           // -1: no api.listen
+    bool tokens_withheld; // the bus has none, because the vault could not be used
+    // What was said of each: 0 nothing yet, 1 good, else why not.
+    int token_state[LIMIT_TOKENS], webhook_state[LIMIT_WEBHOOKS];
     char **plugin_env; // the part of the environment that every plugin gets
 };
 
@@ -130,14 +153,31 @@ int64_t warden_now(void);
 MUST int link_start(struct warden *w, const char *program);
 // Sends config, locks and manifests; first: with the hash that spawn requests must carry.
 MUST int link_send_config(struct warden *w, bool first);
-// One message from the bus. -errno ends the gateway.
+// One message from the bus: 1, or 0 where none waits. -errno ends the gateway; -ENOTCONN: all was read.
 MUST int link_receive(struct warden *w);
 // Sends, or keeps until the bus takes it (link_flush). Never waits.
 void link_flush(struct warden *w);
 void link_send(struct warden *w, struct proto_message *m, enum proto_type type, const int *fds);
+// Has a fact written down; wait: the bus answers with its number (slot_audited). What is not waited for is
+// said in the journal at once, a delivery when it leaves (link_journal).
 void link_audit(struct warden *w, struct slot *s, enum audit_kind kind, const char *detail, bool wait);
+// The line that `ductile ledger verify --journal` compares: the half that keeps the book is the less trusted
+// one. seq: the number it says it has there; 0: not known.
+void link_journal(const struct slot *s, enum audit_kind kind, uint64_t seq, const char *detail);
+
+// ---- sockets.c ----------------------------------------------------------------------------------
+// Makes and binds the sockets of the API. -ECANCELED.
+MUST int sockets_bind(struct warden *w, struct refusal *refusal);
+
+// ---- core.c -------------------------------------------------------------------------------------
+// Hands the bus the hashes of the tokens that are good now; usable: the vault is. Says which are not, once.
+void core_send_tokens(struct warden *w, bool usable);
+// Is what the bus has the signature of that body? Answers yes or no. Takes body_fd.
+void core_verify(struct warden *w, const struct proto_verify *q, int body_fd);
 
 // ---- slot.c -------------------------------------------------------------------------------------
+// As many empty slots as the config has workers. -ENOMEM.
+MUST int slots_make(struct warden *w);
 struct slot *slot_find(struct warden *w, uint64_t job);
 // A request from the bus: check every argument again, take a slot, begin. Takes body_fd.
 void slot_take(struct warden *w, const struct proto_spawn *request, int body_fd);
@@ -147,6 +187,8 @@ void slot_audited(struct warden *w, struct slot *s, uint64_t seq);
 __attribute__((format(printf, 6, 7))) void slot_refuse(struct warden *w, struct slot *s,
                                                        enum proto_reason reason, enum privs_stage stage,
                                                        int error, const char *format, ...);
+// Is its account breached? Then it is refused.
+MUST bool slot_refuse_breached(struct warden *w, struct slot *s);
 void slot_free(struct slot *s);
 
 // ---- attest.c -----------------------------------------------------------------------------------
@@ -220,11 +262,25 @@ MUST bool lost_may_read(struct warden *w, const char *where, const struct slot *
 // The slot's helper has ended; answered: it came back with something.
 void lost_probed(struct warden *w, const char *where, const struct slot *s, bool answered);
 
+// ---- breach.c -----------------------------------------------------------------------------------
+// Reads the gate's flag, and watches for the next. -errno.
+MUST int breach_watch(struct warden *w);
+// The flag has changed.
+void breach_load(struct warden *w);
+// The rows by which an account's wall was climbed; NULL: none. The account of a job that may start has none.
+const char *breach_of(const struct warden *w, const struct account_config *account);
+
 // ---- vault.c ------------------------------------------------------------------------------------
 // Opens it where there is one. -ECANCELED.
 MUST int warden_vault_open(struct warden *w, struct refusal *refusal);
-// Opens it again if it changed on disk. False: it cannot be read now.
+// Opens it again if it changed on disk, and says so. False: it cannot be read now; said once.
 bool warden_vault_fresh(struct warden *w, struct refusal *refusal);
+// Watches its directory on watch_fd, also another one that took the place of the first. -errno.
+MUST int warden_vault_watch(struct warden *w);
+// When the next look is due, whatever inotify says; INT64_MAX: nobody needs one.
+int64_t warden_vault_look_at(const struct warden *w);
+// Is the file what it was? Watched anew, opened again.
+void warden_vault_look(struct warden *w);
 
 #ifdef DUCTILE_BREAKABLE
 // tests/popped: the attacker.

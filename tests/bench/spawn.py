@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make bench-spawn: what a spawn costs, ours and others', in one run, alternating. Inside a nest, as root.
+"""make bench-spawn: what a spawn costs, ours and others', in one run, alternating. On the booted host, as root.
 
 Stops where a layer of ours is absent (it would be a race against nobody), exits 1 where a peer is missing."""
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 ROUNDS, BLOCK = int(os.environ.get("BENCH_ROUNDS", 30)), int(os.environ.get("BENCH_BLOCK", 40))
-SRC, NOOP = "/mnt/src", "/opt/bench/noop"
+BUILT, NOOP = "/src/build-bench", "/opt/bench/noop"
 SERVICE = ["env", "-i", "PATH=/usr/bin:/bin", "setpriv", "--reuid=61001", "--regid=61001", "--clear-groups", "--inh-caps=+setuid,+setgid",
            "--ambient-caps=+setuid,+setgid", "--bounding-set=-all,+setuid,+setgid"]
 STEPS = ["attest", "pipes", "cgroup", "landlock", "filter"]
@@ -20,13 +20,14 @@ PEERS = {
     "sudo -u": ["sudo", "-n", "-u", "benched"],
     "doas": ["doas", "-n", "-u", "benched"],
     "bwrap": ["bwrap", "--unshare-user", "--uid", "61003", "--gid", "61003", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
+    "systemd-run": ["systemd-run", "--quiet", "--wait", "--collect", "-p", "User=benched", "-p", "NoNewPrivileges=yes"],
 }
 
 
 def prepare():
     os.makedirs("/opt/bench", exist_ok=True)
     for name in ("noop", "spawn"):
-        shutil.copy2("%s/build/bench/%s" % (SRC, name), "/opt/bench/" + name)
+        shutil.copy2("%s/%s" % (BUILT, name), "/opt/bench/" + name)
     with open("/opt/bench/check", "w") as f:
         f.write("#!/bin/sh\ngrep -E 'Cap|Seccomp:|NoNew|Uid' /proc/self/status; cat /proc/self/cgroup\n"
                 "2>/dev/null >/var/tmp/bench-landlock && echo 'landlock: absent' || echo 'landlock holds'\n")
@@ -41,7 +42,9 @@ def prepare():
     with open("/etc/doas.conf", "w") as f:
         f.write("permit nopass root\n")
     os.chmod("/etc/doas.conf", 0o400)
-    unit = os.environ["NEST_CGROUP"] + "/unit"
+    with open("/proc/self/cgroup") as f:
+        own = f.read().strip().split("::")[1]
+    unit = "/sys/fs/cgroup" + own + "/unit"
     os.makedirs(unit, exist_ok=True)
     for path in (unit, unit + "/cgroup.procs", unit + "/cgroup.threads", unit + "/cgroup.subtree_control"):
         os.chown(path, 61001, 61001)

@@ -1,5 +1,5 @@
 // links: ductile-run/bus/queue.c ductile-run/bus/plugins.c ductile-run/bus/request.c
-// links: ductile-run/bus/response.c ductile-run/bus/route.c ductile-run/bus/ending.c
+// links: ductile-run/bus/response.c ductile-run/bus/route.c ductile-run/bus/ending.c ductile-run/bus/book.c
 
 // What the warden says, through the bus's own loop end (main.c) and dispatch.c, with a ledger. An input runs
 // in a process of its own, because the bus answers what is out of order by ending itself: the model says when
@@ -13,7 +13,8 @@ int bus_main(int argc, char **argv);
 #include <sys/wait.h>
 
 enum { JOBS = 4, DIED = 70 };
-static const char yaml[] = "service: {max_workers: 4}\nplugins:\n  p: {retry: {max_attempts: 1}}\n";
+static const char yaml[] =
+    "service: {max_workers: 4}\napi: {tokens: [{name: t, secret_ref: t, scopes: [\"*\"]}]}\nplugins:\n  p: {retry: {max_attempts: 1}}\n";
 
 static struct bus *bus;
 static struct proto_link warden;
@@ -31,11 +32,18 @@ int api_start(struct bus *b)
     (void)b;
     return 0;
 }
-int api_serve(struct bus *b, int fd)
+int api_serve(struct bus *b, int fd, int tcp_fd)
 {
     (void)b;
     (void)fd;
+    (void)tcp_fd;
     return 0;
+}
+enum { ASKED = 7 }; // the one signature that the API waits for
+int api_verified(struct bus *b, const struct proto_verified *m)
+{
+    (void)b;
+    return m->id == ASKED ? 0 : -ENOENT;
 }
 void api_stop(struct bus *b)
 {
@@ -88,11 +96,12 @@ static int make_fd(uint8_t kind)
     static const char loose[] = "{}";
     struct strbuf sb = {0};
     struct mask_set none = {0};
+    struct token_table tokens;
     char *data = NULL;
     size_t len;
     int fd;
 
-    switch (kind % 7) {
+    switch (kind % 8) {
     case 0: return fd_sealed("x", "{\"names\":[]}", 12);
     case 1: return fd_sealed("x", "no JSON", 7);
     case 2:
@@ -105,10 +114,16 @@ static int make_fd(uint8_t kind)
         bundle_add(&sb, BUNDLE_LOCK, "plugins.lock", "ductile-lock 1\n", 15);
         len = sb.len;
         data = sb_finish(&sb);
-        data[4] = kind % 7 == 6 ? '2' : data[4];
+        data[4] = kind % 8 == 6 ? '2' : data[4];
         fd = fd_sealed("x", data, len);
         free(data);
         return fd;
+    case 7:
+        token_begin(&tokens);
+        MUST_HOLD(token_add(&tokens, kind >> 7, (const uint8_t *)"0123456789abcdef0123456789abcdef", 32, 0) ==
+                      0,
+                  "a token");
+        return token_save(&tokens);
     default:
         MUST_HOLD(mask_save(&none, &data, &len) == 0, "an empty mask");
         fd = fd_sealed("x", data, len);
@@ -125,9 +140,11 @@ static bool goes_on(const struct proto_message *m, uint8_t kind)
     const uint32_t attempt = here ? jobs[job].attempt : 0;
 
     switch ((enum proto_type)m->type) {
-    case PROTO_CONFIG: return kind % 7 == 4;
-    case PROTO_AUDIT: return kind % 7 != 2 && kind % 7 != 3 && m->AUDIT.kind < AUDIT_COUNT_;
-    case PROTO_MASK: return here && !started && kind % 7 == 5;
+    case PROTO_CONFIG: return kind % 8 == 4;
+    case PROTO_TOKENS: return kind % 8 == 7 && kind < 128;
+    case PROTO_VERIFIED: return m->VERIFIED.id == ASKED && m->VERIFIED.yes <= 1;
+    case PROTO_AUDIT: return kind % 8 != 2 && kind % 8 != 3 && m->AUDIT.kind < AUDIT_COUNT_;
+    case PROTO_MASK: return here && !started && kind % 8 == 5;
     case PROTO_STARTED:
         return here && !started && m->STARTED.attempt == attempt && m->STARTED.mode < MODE_COUNT_;
     case PROTO_REFUSED:
@@ -135,10 +152,12 @@ static bool goes_on(const struct proto_message *m, uint8_t kind)
     case PROTO_EXITED: return here && m->EXITED.attempt == attempt && m->EXITED.reason < REASON_COUNT_;
     case PROTO_STOP: return !bus->stopping;
     case PROTO_SOCKET:
+    case PROTO_LISTEN:
     case PROTO_READY:
     case PROTO_FAILED:
     case PROTO_SPAWN:
     case PROTO_KILL:
+    case PROTO_VERIFY:
     case PROTO_AUDITED:
     case PROTO_STOPPED:
     case PROTO_COUNT_: break;
@@ -184,8 +203,9 @@ static unsigned hear(void)
 
 static void say(struct input *in, uint8_t op, struct odd *odd)
 {
-    static const enum proto_type types[] = {PROTO_CONFIG,  PROTO_AUDIT,  PROTO_MASK,   PROTO_STARTED,
-                                            PROTO_REFUSED, PROTO_EXITED, PROTO_SOCKET, PROTO_STOP};
+    static const enum proto_type types[] = {PROTO_CONFIG,  PROTO_AUDIT,  PROTO_MASK,    PROTO_STARTED,
+                                            PROTO_REFUSED, PROTO_EXITED, PROTO_SOCKET,  PROTO_STOP,
+                                            PROTO_TOKENS,  PROTO_LISTEN, PROTO_VERIFIED};
     struct proto_message m = {0};
     const enum proto_type type = types[op % ARRAY_LEN(types)];
     const uint8_t job = take(in), kind = take(in), detail = take(in);
@@ -205,8 +225,13 @@ static void say(struct input *in, uint8_t op, struct odd *odd)
         m.EXITED.attempt = 1 + (detail >> 7);
         m.EXITED.reason = detail % 32;
         m.EXITED.exit_code = detail % 3;
-    } else if (type == PROTO_CONFIG || type == PROTO_SOCKET || type == PROTO_STOP)
+    } else if (type == PROTO_CONFIG || type == PROTO_SOCKET || type == PROTO_STOP || type == PROTO_TOKENS ||
+               type == PROTO_LISTEN)
         m.KILL.job = 0;
+    else if (type == PROTO_VERIFIED) {
+        m.VERIFIED.id = ASKED + (detail >> 7);
+        m.VERIFIED.yes = detail % 8;
+    }
     *dies = odd_send(&warden, &m, type, odd, fd) != GOOD || !goes_on(&m, kind);
     on_wire(bus->loop, &bus->wire_watcher, EV_READ);
     MUST_HOLD(!*dies, "what is out of order ends the bus");
@@ -231,8 +256,8 @@ static void run_input(const uint8_t *data, size_t size)
     warden = (struct proto_link){.fd = pair[1], .me = PROTO_WARDEN};
     bus->wire_watcher.data = bus;
     while (in.p < in.end && !(bus->stopping && bus->n_runs == 0)) {
-        uint8_t op = take(&in) % 10;
-        if (op >= 8)
+        uint8_t op = take(&in) % 13;
+        if (op >= 11)
             odd_take(&odd, &in);
         else
             say(&in, op, &odd);
@@ -282,7 +307,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define EXITED(job, reason)          5, job, 0, reason
 #define SOCKET                       6, 0, 0, 0
 #define STOP                         7, 0, 0, 0
-#define ODD(what, value)             8, what, value
+#define TOKENS(kind)                 8, 0, kind, 0
+#define LISTEN                       9, 0, 0, 0
+#define VERIFIED(yes)                10, 0, 0, yes
+#define ODD(what, value)             11, what, value
 const struct seed seeds[] = {
     SEED("one-job", MASK(1, 5), STARTED(1, 1), EXITED(1, 0)),
     SEED("with-a-delivery", AUDIT(1, 0, 0, 1), MASK(1, 5), STARTED(1, 1), EXITED(1, 0)),
@@ -316,6 +344,15 @@ const struct seed seeds[] = {
     SEED("ended-for-no-reason", EXITED(1, 31)),
     SEED("ended-another-attempt", EXITED(1, 128)),
     SEED("a-socket-too-late", SOCKET),
+    SEED("tokens", TOKENS(7), TOKENS(7)),
+    SEED("tokens-of-nobody", TOKENS(128 | 7)),
+    SEED("tokens-that-are-none", TOKENS(0)),
+    SEED("tokens-that-can-change", TOKENS(2)),
+    SEED("tokens-in-a-device", TOKENS(3)),
+    SEED("verified", VERIFIED(1), VERIFIED(0)),
+    SEED("verified-by-halves", VERIFIED(2)),
+    SEED("verified-what-nobody-asked", VERIFIED(128 | 1)),
+    SEED("a-listener-too-late", LISTEN),
     SEED("stopped-twice", STOP, STOP),
     SEED("replayed", STARTED(1, 1), ODD(2, 255), EXITED(1, 0)),
     SEED("of-the-bus", ODD(6, PROTO_READY), STOP),

@@ -112,9 +112,9 @@ static const struct {
         PROTO_##type, offsetof(struct proto_message, type.field),                                            \
             sizeof(((struct proto_message *)0)->type.field)                                                  \
     }
-    TEXT(FAILED, what),     TEXT(FAILED, why),    TEXT(FAILED, remedy),
-    TEXT(SPAWN, plugin),    TEXT(SPAWN, command), TEXT(AUDIT, subject),
-    TEXT(STARTED, account), TEXT(REFUSED, text),  TEXT(REFUSED, secret),
+    TEXT(FAILED, what),    TEXT(FAILED, why),     TEXT(FAILED, remedy),   TEXT(SPAWN, plugin),
+    TEXT(SPAWN, command),  TEXT(AUDIT, subject),  TEXT(STARTED, account), TEXT(REFUSED, text),
+    TEXT(REFUSED, secret), TEXT(VERIFY, webhook),
 #undef TEXT
 };
 

@@ -1,11 +1,12 @@
 // links: ductile-run/warden/link.c ductile-run/warden/slot.c
-// links: ductile-run/warden/pump.c ductile-run/warden/launch.c
+// links: ductile-run/warden/pump.c ductile-run/warden/launch.c ductile-run/warden/core.c
 
 // What the bus says, through the warden's own link.c and slot.c. What lies behind them (attestation, the
 // vault, the process) is the harness: it knows by a model of its own which requests may get that far.
 #include "../../ductile-run/warden/warden.h"
 #include "fuzz.h"
 #include "log.h"
+#include <sodium.h>
 
 enum { WORKERS = 3, JOBS = 5 };
 static const char yaml[] = "service: {max_workers: 3}\n"
@@ -14,7 +15,11 @@ static const char yaml[] = "service: {max_workers: 3}\n"
                            "plugins:\n"
                            "  off: {run_as: default, enabled: false}\n"
                            "  alias: {uses: plain, run_as: other}\n"
-                           "  secretive: {run_as: other}\n";
+                           "  secretive: {run_as: other}\n"
+                           "webhooks:\n"
+                           "  - {name: signed, secret_ref: key, plugin: plain}\n"
+                           "  - {name: keyless, secret_ref: none, plugin: plain}\n";
+#define KEY "the-key-that-nobody-else-may-have"
 static const char *const names[] = {"plain",  "secretive", "alias",  "off",        "never_locked",
                                     "../etc", "",          "Plain!", "secretive\n"};
 static bool may_run(const char *name)
@@ -30,7 +35,7 @@ static struct {
     bool attesting, answered; // answered: its delivery, while it was asked about
 } jobs[WORKERS];
 static struct {
-    unsigned attested, spawned, refused, killed;
+    unsigned attested, spawned, refused, killed, yes, no;
 } did, want;
 
 // ---- behind link.c and slot.c ---------------------------------------------------------------------------
@@ -50,6 +55,13 @@ void lockset_drop(struct lockset *set)
 {
     if (set)
         set->users--;
+}
+
+const char *breach_of(const struct warden *of, const struct account_config *account)
+{
+    (void)of;
+    (void)account;
+    return NULL;
 }
 
 // Nothing of a job is left behind here.
@@ -92,7 +104,8 @@ bool warden_vault_fresh(struct warden *of, struct refusal *refusal)
 }
 
 int vault_compose(struct vault *vault, const char *principal, char *const *requires, size_t n_requires,
-                  bool required, size_t max, struct vault_delivery *ret, char ret_name[static LIMIT_NAME])
+                  bool required, size_t max, int64_t now_ms, struct vault_delivery *ret,
+                  char ret_name[static LIMIT_NAME])
 {
     static char *granted[] = {(char *)"treasure"};
     (void)vault;
@@ -100,10 +113,23 @@ int vault_compose(struct vault *vault, const char *principal, char *const *requi
     (void)n_requires;
     (void)required;
     (void)max;
+    (void)now_ms;
     (void)ret_name;
     if (str_eq(principal, "secretive"))
         *ret = (struct vault_delivery){.names = granted, .n = 1};
     return 0;
+}
+
+struct vault_principal *vault_principal(struct vault *vault, const char *name)
+{
+    (void)vault;
+    (void)name;
+    return NULL;
+}
+
+int64_t vault_now_ms(void)
+{
+    return 1;
 }
 
 void vault_delivery_wipe(struct vault_delivery *delivery)
@@ -207,11 +233,51 @@ static struct proto_message spawn_message(struct input *in, uint8_t *ret_flaw, i
     return m;
 }
 
+// The signature of a body of zeros.
+static void sign(uint64_t len, uint8_t out[static PROTO_MAC_LEN])
+{
+    static const uint8_t zeros[70000];
+    crypto_auth_hmacsha256_state state;
+
+    crypto_auth_hmacsha256_init(&state, (const uint8_t *)KEY, strlen(KEY));
+    crypto_auth_hmacsha256_update(&state, zeros, len);
+    crypto_auth_hmacsha256_final(&state, out);
+}
+
+// A question about a signature: right, or wrong in some way.
+static struct proto_message verify_message(struct input *in, uint8_t *ret_flaw, int *ret_body,
+                                           uint64_t *ret_len)
+{
+    static const char *const hooks[] = {"signed", "keyless", "", "signe", "signed2", "../signed"};
+    struct proto_message m = {0};
+    const uint8_t name = take(in), flaw = take(in);
+
+    *ret_body = make_body(flaw & 15, ret_len);
+    *ret_flaw = (flaw & 15) > 8 ? 0 : flaw & 15;
+    m.VERIFY.id = 100 + name; // no job has that number
+    m.VERIFY.body_len = *ret_len + (flaw & 16 ? 1 : 0);
+    snprintf(m.VERIFY.webhook, sizeof(m.VERIFY.webhook), "%s", hooks[name % ARRAY_LEN(hooks)]);
+    sign(*ret_len, m.VERIFY.mac);
+    m.VERIFY.mac[flaw & 64 ? 31 : 0] ^= flaw & 32 ? 1 : 0;
+    return m;
+}
+
+// Is it right? Of what was sent in the end.
+static bool is_right(const struct proto_verify *q, uint8_t flaw, uint64_t len)
+{
+    uint8_t right[PROTO_MAC_LEN];
+
+    if (!str_eq(q->webhook, "signed") || flaw > 3 || q->body_len != len || len > LIMIT_HOOK_BODY)
+        return false;
+    sign(len, right);
+    return memcmp(q->mac, right, sizeof(right)) == 0;
+}
+
 // One message; false at the end of the connection.
 static bool say(struct input *in, uint8_t op, struct odd *odd)
 {
-    static const enum proto_type types[] = {PROTO_SPAWN, PROTO_KILL,   PROTO_AUDITED,
-                                            PROTO_READY, PROTO_FAILED, PROTO_STOPPED};
+    static const enum proto_type types[] = {PROTO_SPAWN,  PROTO_KILL,    PROTO_AUDITED, PROTO_READY,
+                                            PROTO_FAILED, PROTO_STOPPED, PROTO_VERIFY};
     const enum proto_type type = types[op % ARRAY_LEN(types)];
     struct proto_message m = {0};
     OWNED(fd_closep) int body = -1;
@@ -220,6 +286,8 @@ static bool say(struct input *in, uint8_t op, struct odd *odd)
 
     if (type == PROTO_SPAWN)
         m = spawn_message(in, &flaw, &body, &len);
+    else if (type == PROTO_VERIFY)
+        m = verify_message(in, &flaw, &body, &len);
     else if (type == PROTO_KILL || type == PROTO_AUDITED) {
         job = take(in) % JOBS;
         m.KILL.job = job;
@@ -231,11 +299,13 @@ static bool say(struct input *in, uint8_t op, struct odd *odd)
         m.FAILED.refusal = take(in);
     const enum verdict verdict = odd_send(&bus, &m, type, odd, body);
     const struct slot *s = slot_of(m.KILL.job); // the job stands first in all of them
-    int r_want = verdict == GOOD ? 0 : verdict == END ? -ENOTCONN : -EPROTO;
+    int r_want = verdict == GOOD ? 1 : verdict == END ? -ENOTCONN : -EPROTO;
     if (verdict == GOOD && m.type == PROTO_FAILED)
         r_want = m.FAILED.refusal < REFUSE_COUNT_ ? -ECANCELED : -EPROTO;
     if (verdict == GOOD && m.type == PROTO_SPAWN)
         *(may_begin(&m.SPAWN, flaw, len) ? &want.attested : &want.refused) += 1;
+    if (verdict == GOOD && m.type == PROTO_VERIFY)
+        *(body >= 0 && is_right(&m.VERIFY, flaw, len) ? &want.yes : &want.no) += 1;
     if (verdict == GOOD && m.type == PROTO_KILL && s)
         want.killed++;
     if (verdict == GOOD && m.type == PROTO_AUDITED && s && s->phase == PHASE_AUDIT) {
@@ -244,7 +314,19 @@ static bool say(struct input *in, uint8_t op, struct odd *odd)
     }
     int r = link_receive(&w);
     MUST_HOLD(r == r_want, "the answer of link_receive");
-    return r == 0;
+    return r == 1;
+}
+
+// A number and one bit: whoever asks is not told what would have been right.
+static void only_the_answer(const struct proto_message *m)
+{
+    struct proto_message rest = *m;
+
+    MUST_HOLD(m->VERIFIED.yes <= 1, "yes or no");
+    rest.VERIFIED.id = 0;
+    rest.VERIFIED.yes = 0;
+    for (size_t i = offsetof(struct proto_message, VERIFIED); i < sizeof(rest); i++)
+        MUST_HOLD(((const uint8_t *)&rest)[i] == 0, "and nothing else");
 }
 
 // What the warden says back must be in order too; REFUSED is counted.
@@ -255,6 +337,10 @@ static void hear(void)
 
     while ((r = proto_recv(&bus, &m, fds)) == 0) {
         did.refused += m.type == PROTO_REFUSED;
+        if (m.type == PROTO_VERIFIED) {
+            *(m.VERIFIED.yes ? &did.yes : &did.no) += 1;
+            only_the_answer(&m);
+        }
         for (int i = 0; i < PROTO_FDS_MAX; i++)
             fd_closep(&fds[i]);
     }
@@ -262,6 +348,8 @@ static void hear(void)
     MUST_HOLD(did.attested == want.attested, "a request begins exactly when all is right");
     MUST_HOLD(did.spawned == want.spawned, "a plugin starts exactly when it may");
     MUST_HOLD(did.refused == want.refused, "whatever does not run is told so, once");
+    MUST_HOLD(did.yes == want.yes, "a signature is right exactly when it is");
+    MUST_HOLD(did.no == want.no, "and each other is answered no");
     MUST_HOLD(did.killed == want.killed, "a job ends exactly when it is there");
 }
 
@@ -276,6 +364,17 @@ static void attested(uint8_t job)
     slot_attested(&w, s);
 }
 
+// What the gateway itself has: one key.
+static struct vault vault_of_core(void)
+{
+    static struct vault_principal core = {.name = "core", .kind = PRINCIPAL_CORE};
+    static struct vault_grant grant = {"core", "key"};
+    static struct vault_secret key = {
+        .name = "key", .value = {(uint8_t *)KEY, sizeof(KEY) - 1}, .grants = &grant, .n_grants = 1};
+
+    return (struct vault){.principals = &core, .n_principals = 1, .secrets = &key, .n_secrets = 1};
+}
+
 static void begin(void)
 {
     struct refusal refusal;
@@ -287,12 +386,19 @@ static void begin(void)
         files[0] = (struct config_file){strdup("/c.yaml"), strdup(yaml), sizeof(yaml) - 1};
         MUST_HOLD(config_parse(files, 1, &config, &refusal) == 0, refusal.why);
         log_set_level(LOG_LEVEL_COUNT_);
+        MUST_HOLD(sodium_init() >= 0 && secret_arena_open(65536) == 0, "an arena");
         static struct lock_plugin plugins[3] = {{.name = (char *)"plain", .source = text, .code = text},
                                                 {.name = (char *)"secretive", .source = text, .code = text},
                                                 {.name = (char *)"off", .source = text, .code = text}};
-        lockset.lock = (struct lock){plugins, 3};
+        static size_t order[3] = {2, 0, 1}; // off, plain, secretive
+        lockset.lock = (struct lock){plugins, 3, order};
     }
-    w = (struct warden){.config = config, .enforce = true, .lockset = &lockset, .n_slots = WORKERS};
+    w = (struct warden){.vault_present = true,
+                        .vault = vault_of_core(),
+                        .config = config,
+                        .enforce = true,
+                        .lockset = &lockset,
+                        .n_slots = WORKERS};
     memset(w.snapshot, 7, sizeof(w.snapshot));
     w.slots = calloc(WORKERS, sizeof(*w.slots));
     for (unsigned i = 0; i < WORKERS; i++) {
@@ -307,7 +413,7 @@ static void begin(void)
 }
 
 // Ops: 0-5 a message (SPAWN KILL AUDITED READY FAILED STOPPED), 6 a job's code is attested, 7 the gateway
-// stops, 8 something odd about the next message, 9 the bus reads.
+// stops, 8 something odd about the next message, 9 the bus reads, 10 VERIFY.
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
@@ -321,12 +427,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w.bus = (struct proto_link){.fd = pair[0], .me = PROTO_WARDEN};
     bus = (struct proto_link){.fd = pair[1], .me = PROTO_BUS};
     while (on && in.p < in.end) {
-        uint8_t op = take(&in) % 10;
+        uint8_t op = take(&in) % 11;
         switch (op) {
         case 6: attested(take(&in)); break;
         case 7: w.stopping = true; break;
         case 8: odd_take(&odd, &in); break;
         case 9: break;
+        case 10: on = say(&in, 6, &odd); break; // PROTO_VERIFY
         default: on = say(&in, op, &odd); break;
         }
         hear();
@@ -338,6 +445,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(pair[0]);
     close(pair[1]);
     MUST_HOLD(descriptors() == before, "no descriptor is left");
+    MUST_HOLD(secret_in_use() == 0, "no key is left");
     return 0;
 }
 
@@ -345,6 +453,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define KILL(job, reason)      1, job, reason
 #define AUDITED(job, seq)      2, job, seq
 #define ATTESTED(job)          6, job
+#define VERIFY(name, flaw)     10, name, flaw
 #define STOP                   7
 #define ODD(what, value)       8, what, value
 #define POKE(at, value)        8, 7, (at) >> 8, (at)&0xff, value
@@ -381,6 +490,14 @@ const struct seed seeds[] = {
     SEED("failed", 4, 3),
     SEED("failed-with-no-such-refusal", 4, 255),
     SEED("stopped", 5),
+    SEED("signed", VERIFY(0, 0), VERIFY(0, 1), VERIFY(0, 2)),
+    SEED("signed-wrong", VERIFY(0, 32), VERIFY(0, 96)),
+    SEED("signed-for-another", VERIFY(1, 0), VERIFY(2, 0), VERIFY(3, 0), VERIFY(4, 0), VERIFY(5, 0)),
+    SEED("signed-of-another-length", VERIFY(0, 16)),
+    SEED("signed-and-empty", VERIFY(0, 3), VERIFY(0, 35)),
+    SEED("signed-unsealed", VERIFY(0, 4), VERIFY(0, 5), VERIFY(0, 6), VERIFY(0, 7), VERIFY(0, 8)),
+    SEED("signed-without-a-body", ODD(1, 1), VERIFY(0, 0)),
+    SEED("signed-while-stopping", STOP, VERIFY(0, 0)),
     SEED("replayed", SPAWN(1, PLAIN, 0), ODD(2, 255), SPAWN(2, PLAIN, 0)),
     SEED("no-body", ODD(1, 1), SPAWN(1, PLAIN, 0)),
     SEED("two-bodies", ODD(1, 3), SPAWN(1, PLAIN, 0)),

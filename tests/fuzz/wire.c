@@ -2,6 +2,8 @@
 // descriptor left.
 #include "fuzz.h"
 
+_Static_assert(PROTO_COUNT_ < 20, "odd_take has a type that is none");
+
 // A byte: the next message's type; 0x80: to the bus; 0x40: something odd first.
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -49,32 +51,36 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define ODD(what, value) 0x40, what, value
 #define POKE(at, value)  0x40, 7, (at) >> 8, (at)&0xff, value
 const struct seed seeds[] = {
-    SEED("all-of-the-bus", 0, 2, 0, 3, 0, 4, 0, 5, 0, 7, 0, 13, 0),
-    SEED("all-of-the-warden", 0x80, 0, 0, 1, 0, 6, 0, 8, 0, 9, 0, 10, 0, 11, 0, 12, 0),
-    SEED("of-the-other-side", 0, 9, 0),
-    SEED("replayed", 0, 2, 0, ODD(2, 255), 5, 0),
-    SEED("ahead", 0, 2, 0, ODD(2, 1), 5, 0),
-    SEED("far-ahead", 0, 2, 0, ODD(3, 1), 5, 0),
-    SEED("magic", 0, ODD(4, 1), 2, 0),
-    SEED("version", 0, ODD(5, 1), 2, 0),
-    SEED("no-such-type", 0, ODD(6, 15), 2, 0),
-    SEED("huge-type", 0, ODD(6, 31), 2, 0),
-    SEED("short", 0, ODD(0, 255), 2, 0),
-    SEED("long", 0, ODD(0, 1), 2, 0),
-    SEED("empty", 0, ODD(0, 128), 2, 0),
-    SEED("empty-with-descriptor", 0, ODD(0, 128), 4, 0),
-    SEED("no-descriptor", 0, ODD(1, 1), 4, 0),
-    SEED("one-too-many", 0, ODD(1, 3), 4, 0),
-    SEED("many-too-many", 0x80, ODD(1, 4), 9, 0),
-    SEED("descriptor-of-none", 0, ODD(1, 3), 5, 0),
-    SEED("endless-what", 0, 3, 1),
-    SEED("endless-why", 0, 3, 2),
-    SEED("endless-remedy", 0, 3, 3),
-    SEED("endless-plugin", 0, 4, 4),
-    SEED("endless-command", 0, 4, 5),
-    SEED("endless-subject", 0x80, 6, 6),
-    SEED("endless-account", 0x80, 9, 7),
-    SEED("endless-text", 0x80, 10, 8),
-    SEED("endless-secret", 0x80, 10, 9),
+    SEED("all-of-the-bus", 0, PROTO_READY, 0, PROTO_FAILED, 0, PROTO_SPAWN, 0, PROTO_KILL, 0, PROTO_VERIFY, 0,
+         PROTO_AUDITED, 0, PROTO_STOPPED, 0),
+    SEED("all-of-the-warden", 0x80, PROTO_CONFIG, 0, PROTO_SOCKET, 0, PROTO_LISTEN, 0, PROTO_TOKENS, 0,
+         PROTO_VERIFIED, 0, PROTO_AUDIT, 0, PROTO_MASK, 0, PROTO_STARTED, 0, PROTO_REFUSED, 0, PROTO_EXITED,
+         0, PROTO_STOP, 0),
+    SEED("of-the-other-side", 0, PROTO_STARTED, 0),
+    SEED("replayed", 0, PROTO_READY, 0, ODD(2, 255), PROTO_KILL, 0),
+    SEED("ahead", 0, PROTO_READY, 0, ODD(2, 1), PROTO_KILL, 0),
+    SEED("far-ahead", 0, PROTO_READY, 0, ODD(3, 1), PROTO_KILL, 0),
+    SEED("magic", 0, ODD(4, 1), PROTO_READY, 0),
+    SEED("version", 0, ODD(5, 1), PROTO_READY, 0),
+    SEED("no-such-type", 0, ODD(6, PROTO_COUNT_), PROTO_READY, 0),
+    SEED("huge-type", 0, ODD(6, 31), PROTO_READY, 0),
+    SEED("short", 0, ODD(0, 255), PROTO_READY, 0),
+    SEED("long", 0, ODD(0, 1), PROTO_READY, 0),
+    SEED("empty", 0, ODD(0, 128), PROTO_READY, 0),
+    SEED("empty-with-descriptor", 0, ODD(0, 128), PROTO_SPAWN, 0),
+    SEED("no-descriptor", 0, ODD(1, 1), PROTO_SPAWN, 0),
+    SEED("one-too-many", 0, ODD(1, 3), PROTO_SPAWN, 0),
+    SEED("many-too-many", 0x80, ODD(1, 4), PROTO_STARTED, 0),
+    SEED("descriptor-of-none", 0, ODD(1, 3), PROTO_KILL, 0),
+    SEED("endless-what", 0, PROTO_FAILED, 1),
+    SEED("endless-why", 0, PROTO_FAILED, 2),
+    SEED("endless-remedy", 0, PROTO_FAILED, 3),
+    SEED("endless-plugin", 0, PROTO_SPAWN, 4),
+    SEED("endless-command", 0, PROTO_SPAWN, 5),
+    SEED("endless-subject", 0x80, PROTO_AUDIT, 6),
+    SEED("endless-account", 0x80, PROTO_STARTED, 7),
+    SEED("endless-text", 0x80, PROTO_REFUSED, 8),
+    SEED("endless-webhook", 0, PROTO_VERIFY, 10),
+    SEED("endless-secret", 0x80, PROTO_REFUSED, 9),
 };
 const size_t n_seeds = ARRAY_LEN(seeds);

@@ -55,6 +55,9 @@ refusal "an unknown key" CONF-LOAD-01 "" "printf 'acounts: {}\n' >>$config"
 refusal "a config that the service may write" GATE-FLOOR-01 "config.yaml" "chown ductile $config"
 refusal "a named ACL entry on the vault's directory" GATE-FLOOR-01 "vault" "setfacl -m u:ductile-default:x /var/lib/ductile/vault"
 refusal "an egress list without its rules" GATE-EGRESS-01 "held" "printf 'accounts: {held: {egress: []}}\n' >/etc/ductile/plugins.d/x.yaml; ductile-install -q apply >/dev/null 2>&1; nft delete table inet ductile; rm -f /var/lib/ductile/ledger/*"
+# The unit has /usr read-only: that closes nothing for the account's other processes.
+refusal "a directory of root's PATH that an account may write" GATE-DOOR-07 "default" "setfacl -m u:ductile-default:rwx /usr/local/sbin"
+setfacl -b /usr/local/sbin
 was=$(id -u ductile-default)
 refusal "an id that now belongs to somebody else" GATE-IDS-01 "ductile-default" "usermod -u 54321 ductile-default 2>/dev/null; chown ductile-default /var/lib/ductile/accounts/default"
 usermod -u "$was" ductile-default; chown ductile-default /var/lib/ductile/accounts/default

@@ -49,7 +49,7 @@ ductile-install -q apply >/dev/null; ductile vault grant github_token leaky >/de
 # ---- start, run ---------------------------------------------------------------------------------------------------------
 "$SRC/tests/host/lib/watch.py" uid0 ductile 100 >"$WORK/uid0.json" & uid0=$!
 check "systemctl start passes the gate" start_gateway
-"$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/token.json" & token=$!
+nice -n -10 "$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/token.json" & token=$!
 sleep 0.2
 run_sync() { ductile job run --json github_repo_sync poll >"$WORK/job.json"; cat "$WORK/job.json"; [ "$(json 'd["result"]' <"$WORK/job.json")" = "{'repositories': 3, 'cloned': 3, 'fetched': 0}" ]; }
 check "job run clones the three private repositories (pages, a rate limit, 401 without the token)" run_sync
@@ -95,7 +95,7 @@ traces() {
 }
 check "afterwards: not in ledger, journal, config or anywhere in the tree" traces
 check "control: the age file is where it is" bash -c "age -d -i /etc/ductile/secret/age.key /var/lib/ductile/vault/vault.age | grep -qF $TOKEN"
-"$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/control.json" & token=$!
+nice -n -10 "$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/control.json" & token=$!
 sleep 0.2; ductile job run -q leaky poll >/dev/null; sleep 0.1; kill $token; wait $token
 figure "token watch, control: $(cat "$WORK/control.json")"
 control() { json 'd["hits"]' <"$WORK/control.json" | grep -q 'cmdline' && json 'd["hits"]' <"$WORK/control.json" | grep -q '.git/config'; }
@@ -104,7 +104,7 @@ check "control: and the search of the whole tree finds it" not traces
 rm -rf /var/lib/ductile/accounts/untrusted/leaky
 
 # ---- the four facts, as people see them ---------------------------------------------------------------------------------------
-proves() { ductile-gate prove >"$WORK/prove"; local rc=$?; cat "$WORK/prove"; [ $rc = 0 ] && [ "$(grep -cE 'denied E.*(twin opens|no twin)' "$WORK/prove")" -gt 30 ] && [ "$(grep -c 'no twin' "$WORK/prove")" = 3 ] && ! grep -qE 'ALLOWED|TWIN TOO|unproven|BROKEN' "$WORK/prove"; }
+proves() { ductile-gate prove >"$WORK/prove"; local rc=$?; cat "$WORK/prove"; [ $rc = 0 ] && [ "$(grep -cE 'denied E.*(twin opens|no twin)' "$WORK/prove")" -gt 30 ] && [ "$(grep -c 'no twin' "$WORK/prove")" = 4 ] && ! grep -qE 'ALLOWED|TWIN TOO|unproven|BROKEN' "$WORK/prove"; }
 check "prove: every attempt denied with its control beside it" proves
 facts() { ductile status | tee "$WORK/status"; grep -q '^posture *hybrid' "$WORK/status" && grep -q '^enforcing *yes' "$WORK/status" && grep -q '^proven .*by prove' "$WORK/status" && grep -q '^attested' "$WORK/status"; }
 check "status tells valid, attested, enforcing and proven apart" facts

@@ -46,8 +46,8 @@ attack_lab() { # attack_lab POSTURE: people, config, plugins, locks, and bystand
     bystanders
     trap end_bystanders EXIT
 }
-# A setuid program of `default`'s, where setuid counts (many a /tmp is nosuid), for others to run.
-leave_setuid() { install -o ductile-default -m 4755 /usr/bin/id /var/tmp/ductile-left-setuid; }
+# A setuid program of `default`'s, where setuid counts (many a /tmp is nosuid) and the unit does not hide it.
+leave_setuid() { install -o ductile-default -m 4755 /usr/bin/id /opt/wall/ductile-left-setuid; }
 own_of() { [ "$1" = matt ] && echo /home/matt || echo "/var/lib/ductile/accounts/$1"; }
 # A service manager of the operator's that listens, as linger makes one; a process of theirs; one with a token in its argv.
 bystanders() {
@@ -74,7 +74,7 @@ account, sibling, other, own, warden, bus, login, uid, token, seen = sys.argv[1:
 t = {"pids": {"warden": int(warden), "bus": int(bus), "sibling": int(sibling), "other": int(other), "login": int(login)},
      "own": own, "home": "/home/matt", "login-uid": int(uid), "argv-leak": token[::-1], "twin-argv": seen[::-1],
      "code": "/opt/ductile/plugins/climb/climb.py", "foreign": "/opt/wall/foreign"}
-t["leave"], t["run"] = "/tmp/ductile-left-setuid." + account, "/var/tmp/ductile-left-setuid"
+t["leave"], t["run"] = "/tmp/ductile-left-setuid." + account, "/opt/wall/ductile-left-setuid"
 t["pids"] = {k: v for k, v in t["pids"].items() if v}
 print(json.dumps(t))
 P
@@ -83,12 +83,14 @@ P
 attack() {
     local world=$1 account other sibling stranger
     shift
+    # However slow the host is, they live until they were attacked.
     for account in "$@"; do
         other=$([ "$account" = untrusted ] && echo default || echo untrusted)
-        sibling=$(enqueue "unruly_$account" handle '{"mode": "calm", "seconds": 4}')
-        stranger=$(enqueue "unruly_$other" handle '{"mode": "calm", "seconds": 4}')
-        ductile job run --json "climb_$account" poll \
-            --payload "$(moving "$account" "$(pid_of_job "$sibling")" "$(pid_of_job "$stranger")")" >"$WORK/attacks/$world.$account.json" 2>"$WORK/attacks/$world.$account.err"
+        sibling=$(pid_of_job "$(enqueue "unruly_$account" handle '{"mode": "calm", "seconds": 50}')")
+        stranger=$(pid_of_job "$(enqueue "unruly_$other" handle '{"mode": "calm", "seconds": 50}')")
+        ductile job run --json "climb_$account" poll --payload "$(moving "$account" "$sibling" "$stranger")" >"$WORK/attacks/$world.$account.json" 2>"$WORK/attacks/$world.$account.err"
+        [ "$sibling" = 0 ] || kill -KILL "$sibling" 2>/dev/null
+        [ "$stranger" = 0 ] || kill -KILL "$stranger" 2>/dev/null
     done
 }
 # world NAME LAYERS ACCOUNT...: the breakable gateway without these layers

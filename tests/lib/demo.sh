@@ -51,3 +51,10 @@ interrupted() {
     left
 }
 check "interrupted at five moments, it leaves nothing behind" interrupted
+# Its first removal is cut short by a signal, as Ctrl-C would: `find` stands for the moment.
+cut() {
+    printf '#!/bin/sh\n[ -e "%s/cut" ] && exec /usr/bin/find "$@"\n: >"%s/cut"\nkill -INT $PPID\n' "$copy" "$copy" >"$copy/find" && chmod 755 "$copy/find"
+    PATH=$copy:$PATH tests/lib/nest true
+    [ -e "$copy/cut" ] && left
+}
+check "nor when it is interrupted while it cleans up" cut

@@ -30,6 +30,13 @@ ProtectHostname=no
 LockPersonality=no
 RestrictRealtime=no
 PrivateDevices=no
+SystemCallArchitectures=
+SystemCallFilter=
+RestrictAddressFamilies=
+ProtectControlGroups=no
+ReadWritePaths=
+PrivateTmp=no
+ProtectHome=no
 U
     elif [ $# -gt 0 ]; then
         cat >/run/systemd/system/ductile.service.d/options.conf <<U

@@ -4,8 +4,10 @@
 #include "str.h"
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -131,6 +133,33 @@ static int send_by_any(const struct target *t, long number, const char *path)
     return r;
 }
 
+// A listening socket that is shut can be connected again by what it sends: TCP fast open needs no connect().
+static int connect_by_fast_open(const struct target *t, long number, const char *text)
+{
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct iovec iov = {(void *)"x", 1};
+    struct msghdr msg = {.msg_name = &addr, .msg_namelen = sizeof(addr), .msg_iov = &iov, .msg_iovlen = 1};
+    int r = -ENOENT, listens = 0;
+    socklen_t len = sizeof(listens);
+    (void)number;
+    (void)text;
+    OWNED(fd_closep) int own = t->out[0] == '\0' ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    for (int fd = 3; fd < 64; fd++) {
+        struct sockaddr_storage at;
+        socklen_t at_len = sizeof(at);
+        bool ours = fd == own || (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens);
+        if (!ours || getsockname(fd, (struct sockaddr *)&at, &at_len) < 0 || at.ss_family != AF_INET)
+            continue;
+        if (fd != own)
+            shutdown(fd, SHUT_RDWR);
+        long n = sendmsg(fd, &msg, MSG_FASTOPEN | MSG_DONTWAIT | MSG_NOSIGNAL);
+        // Refused by whoever it reached: it reached him.
+        r = n >= 0 || errno == EINPROGRESS || errno == ECONNREFUSED ? 0 : -errno;
+    }
+    return r;
+}
+
 // ---- files -----------------------------------------------------------------------------------------
 
 static int open_file(const struct target *t, long flags, const char *path)
@@ -227,6 +256,7 @@ void popped_as_bus(const struct target *t)
         {"send-by-pair", send_by_pair, 0, LISTENER},
         {"sendto-address", send_by_any, 0, LISTENER},
         {"sendmsg-address", send_by_any, 1, LISTENER},
+        {"connect-by-fast-open", connect_by_fast_open, 0, NULL},
         {"secret-zero", open_file, O_RDONLY, "/etc/ductile/secret/age.key"},
         {"secret-zero-write", open_file, O_WRONLY, "/etc/ductile/secret/age.key"},
         {"vault", open_file, O_RDONLY, "/var/lib/ductile/vault/vault.age"},
@@ -292,7 +322,8 @@ static int hear(struct wire *w, int ms, struct proto_message *m)
                 *keep = fd_take(&fds[0]);
             } else
                 fd_closep(&fds[i]);
-        if (m->type == PROTO_STARTED || m->type == PROTO_REFUSED || m->type == PROTO_EXITED)
+        if (m->type == PROTO_STARTED || m->type == PROTO_REFUSED || m->type == PROTO_EXITED ||
+            m->type == PROTO_VERIFIED)
             return m->type;
     }
     return -1;
@@ -442,6 +473,59 @@ static void deliveries(struct wire *w)
     spawn_row(w, "spawn-right-after-all", right(w, "unruly", LEN), sealed(LEN));
 }
 
+// Webhooks: the key of `known` is the attacker's too, that of `minted` is nobody's but the warden's.
+static const char known_key[] = "a-key-that-the-attacker-has-as-well";
+
+static int verify(struct wire *w, const char *webhook, const uint8_t *mac, uint64_t len, int body,
+                  struct proto_message *back)
+{
+    struct proto_message m = {.VERIFY = {.id = 77, .body_len = len}};
+    OWNED(fd_closep) int fd = body;
+
+    memcpy(m.VERIFY.mac, mac, PROTO_MAC_LEN);
+    snprintf(m.VERIFY.webhook, sizeof(m.VERIFY.webhook), "%s", webhook);
+    if (proto_send(&w->bus->warden, &m, PROTO_VERIFY, &fd) < 0)
+        return -ENOTCONN;
+    int type;
+    do
+        type = hear(w, 3000, back);
+    while (type >= 0 && type != PROTO_VERIFIED);
+    return type != PROTO_VERIFIED ? -ETIMEDOUT : back->VERIFIED.yes ? 0 : -ECONNREFUSED;
+}
+
+// Does the answer hold anything but its number and yes or no?
+static int says_more(const struct proto_message *back)
+{
+    struct proto_message rest = *back;
+
+    rest.VERIFIED.id = 0;
+    rest.VERIFIED.yes = 0;
+    for (size_t i = offsetof(struct proto_message, VERIFIED); i < sizeof(rest); i++)
+        if (((const uint8_t *)&rest)[i] != 0)
+            return 0;
+    return -ENOENT;
+}
+
+static void signatures(struct wire *w)
+{
+    struct proto_message back = {0};
+    uint8_t right[PROTO_MAC_LEN], none[PROTO_MAC_LEN] = {0};
+    crypto_auth_hmacsha256_state state;
+
+    crypto_auth_hmacsha256_init(&state, (const uint8_t *)known_key, strlen(known_key));
+    crypto_auth_hmacsha256_update(&state, (const uint8_t *)"{}", 2);
+    crypto_auth_hmacsha256_final(&state, right);
+    popped_row(&w->t, "webhook-check", verify(w, "known", right, 2, fd_sealed("b", "{}", 2), &back));
+    popped_row(&w->t, "webhook-forged", verify(w, "minted", none, 2, fd_sealed("b", "{}", 2), &back));
+    popped_row(&w->t, "webhook-right-one-told", says_more(&back));
+    popped_row(&w->t, "webhook-other-key", verify(w, "minted", right, 2, fd_sealed("b", "{}", 2), &back));
+    popped_row(&w->t, "webhook-unknown", verify(w, "no-such", right, 2, fd_sealed("b", "{}", 2), &back));
+    popped_row(&w->t, "webhook-wrong-length", verify(w, "known", right, 3, fd_sealed("b", "{}", 2), &back));
+    int loose = memfd_create("b", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    bool filled = write(loose, "{}", 2) == 2;
+    popped_row(&w->t, "webhook-unsealed-body", filled ? verify(w, "known", right, 2, loose, &back) : -EIO);
+}
+
 // One message that ends the connection. Nothing here is seen by us: we are killed for it.
 static void say_wrong(struct wire *w, const char *what)
 {
@@ -550,6 +634,7 @@ void popped_bus(struct bus *bus)
     forged_spawns(&w);
     running_jobs(&w);
     deliveries(&w);
+    signatures(&w);
     silence(&w.t);
     popped_row(&w.t, "done", 0);
     for (;;) // so that the test can look at both

@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,12 +162,25 @@ static int enter_namespace(const struct target *t, long number, const char *text
 }
 
 #if defined(__x86_64__)
-// int 0x80: the numbers of another architecture.
+static sigjmp_buf no_such_abi;
+
+static void on_fault(int signal)
+{
+    (void)signal;
+    siglongjmp(no_such_abi, 1);
+}
+
+// int 0x80: the numbers of another architecture. It faults where the kernel has none such.
 static int ia32(const struct target *t, long nr, const char *text)
 {
+    const struct sigaction act = {.sa_handler = on_fault};
     long r;
     (void)t;
     (void)text;
+    if (sigaction(SIGSEGV, &act, NULL) < 0)
+        return -errno;
+    if (sigsetjmp(no_such_abi, 1))
+        return -ENOSYS;
     __asm__ volatile("int $0x80"
                      : "=a"(r)
                      : "a"(nr), "b"(0L), "c"(0L), "d"(0L)

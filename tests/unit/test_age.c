@@ -1,5 +1,6 @@
 #include "age.h"
 #include "bech32.h"
+#include "fd.h"
 #include "unit.h"
 #include <sodium.h>
 
@@ -65,6 +66,15 @@ static void encrypt(const struct age_identity *id, const void *plain, size_t len
                      0);
 }
 
+static int decrypt(const uint8_t *file, size_t len, const struct age_identity *id, size_t max,
+                   struct secret *ret)
+{
+    OWNED(fd_closep) int fd = fd_sealed("age", file, len);
+
+    assert_true(fd >= 0);
+    return age_decrypt(fd, id, max, ret);
+}
+
 static void test_age_decrypt__round_trip_of_sizes(void **s)
 {
     static const size_t sizes[] = {0, 1, 65535, 65536, 65537, 131072, 200000};
@@ -76,7 +86,7 @@ static void test_age_decrypt__round_trip_of_sizes(void **s)
         struct secret back;
         randombytes_buf(plain, sizes[i]);
         encrypt(&id, plain, sizes[i], &file, &len);
-        assert_int_equal(age_decrypt(file, len, &id, 1 << 20, &back), 0);
+        assert_int_equal(decrypt(file, len, &id, 1 << 20, &back), 0);
         assert_int_equal(back.len, sizes[i]);
         assert_memory_equal(back.data, plain, sizes[i]);
         secret_wipe(&back);
@@ -94,7 +104,7 @@ static void test_age_decrypt__another_key(void **s)
     struct secret back;
     (void)s;
     encrypt(&a, "x", 1, &file, &len);
-    assert_int_equal(age_decrypt(file, len, &b, 10, &back), -ENOKEY);
+    assert_int_equal(decrypt(file, len, &b, 10, &back), -ENOKEY);
     free(file);
     age_identity_wipe(&a);
     age_identity_wipe(&b);
@@ -108,7 +118,7 @@ static void test_age_decrypt__too_large(void **s)
     struct secret back;
     (void)s;
     encrypt(&id, "0123456789", 10, &file, &len);
-    assert_int_equal(age_decrypt(file, len, &id, 9, &back), -EFBIG);
+    assert_int_equal(decrypt(file, len, &id, 9, &back), -EFBIG);
     free(file);
     age_identity_wipe(&id);
 }
@@ -123,20 +133,20 @@ static void test_age_decrypt__every_cut_and_bit(void **s)
     (void)s;
     encrypt(&id, "some plaintext", 14, &file, &len);
     for (size_t n = 0; n < len; n++)
-        assert_true(age_decrypt(file, n, &id, 100, &back) < 0);
+        assert_true(decrypt(file, n, &id, 100, &back) < 0);
     for (size_t n = 0; n < len; n++)
         for (int bit = 0; bit < 8; bit++) {
             file[n] ^= (uint8_t)(1 << bit);
-            if (age_decrypt(file, len, &id, 100, &back) >= 0)
+            if (decrypt(file, len, &id, 100, &back) >= 0)
                 fail_msg("bit %d of byte %zu of %zu: %.200s", bit, n, len, file);
             file[n] ^= (uint8_t)(1 << bit);
         }
-    assert_int_equal(age_decrypt(file, len, &id, 100, &back), 0);
+    assert_int_equal(decrypt(file, len, &id, 100, &back), 0);
     secret_wipe(&back);
     uint8_t *longer = malloc(len + 1);
     memcpy(longer, file, len);
     longer[len] = 0;
-    assert_true(age_decrypt(longer, len + 1, &id, 100, &back) < 0);
+    assert_true(decrypt(longer, len + 1, &id, 100, &back) < 0);
     free(longer);
     free(file);
     age_identity_wipe(&id);
@@ -168,6 +178,81 @@ static void test_age_identity_parse__texts(void **s)
     secret_wipe(&changed);
     secret_wipe(&text);
     age_identity_wipe(&id);
+}
+
+static void test_age_identity_parse_all__several(void **s)
+{
+    struct age_identity id[3], back[3];
+    struct secret text[3], all;
+    size_t n = 0, at = 0;
+    (void)s;
+    assert_int_equal(secret_new(4096, &all), 0);
+    for (int i = 0; i < 3; i++) {
+        id[i] = identity();
+        assert_int_equal(age_identity_text(&id[i], &text[i]), 0);
+        memcpy(all.data + at, text[i].data, text[i].len);
+        at += text[i].len;
+        secret_wipe(&text[i]);
+    }
+    all.len = at;
+    assert_int_equal(age_identity_parse_all(&all, back, 3, &n), 0);
+    assert_int_equal(n, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(back[i].recipient, id[i].recipient, AGE_KEY_LEN);
+        age_identity_wipe(&back[i]);
+    }
+    size_t before = secret_in_use();
+    assert_int_equal(age_identity_parse_all(&all, back, 2, &n), -E2BIG);
+    all.data[at - 10] ^= 1; // the last one is wrong: none is handed out
+    assert_int_equal(age_identity_parse_all(&all, back, 3, &n), -EINVAL);
+    assert_int_equal(secret_in_use(), before);
+    secret_wipe(&all);
+    for (int i = 0; i < 3; i++)
+        age_identity_wipe(&id[i]);
+}
+
+static void test_age_recipient_parse__strict(void **s)
+{
+    static const char good[] =
+        "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"; // of the specification
+    uint8_t key[AGE_KEY_LEN];
+    char text[80];
+    (void)s;
+    assert_int_equal(age_recipient_parse(good, key), 0);
+    for (size_t i = 0; good[i]; i++)
+        text[i] = (char)(good[i] >= 'a' ? good[i] - 32 : good[i]);
+    text[sizeof(good) - 1] = '\0';
+    assert_int_equal(age_recipient_parse(text, key), -EINVAL); // upper case
+    memcpy(text, good, sizeof(good));
+    text[20] = (char)(text[20] - 32);
+    assert_int_equal(age_recipient_parse(text, key), -EINVAL); // mixed
+    snprintf(text, sizeof(text), "%s ", good);
+    assert_int_equal(age_recipient_parse(text, key), -EINVAL);
+    snprintf(text, sizeof(text), " %s", good);
+    assert_int_equal(age_recipient_parse(text, key), -EINVAL);
+    assert_int_equal(age_recipient_parse("", key), -EINVAL);
+    assert_int_equal(age_recipient_parse(
+                         "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX", key),
+                     -EINVAL);
+}
+
+// The pair of keys that the specification shows.
+static void test_age_identity_parse__of_the_specification(void **s)
+{
+    static const char key[] =
+        "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\r\n";
+    struct age_identity id;
+    struct secret text;
+    char recipient[AGE_RECIPIENT_LEN + 1];
+    (void)s;
+    assert_int_equal(secret_copy(key, sizeof(key) - 1, &text), 0);
+    assert_int_equal(age_identity_parse(&text, &id), 0);
+    age_recipient_text(id.recipient, recipient);
+    assert_string_equal(recipient, "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj");
+    age_identity_wipe(&id);
+    text.data[3] = '_'; // another hrp
+    assert_int_equal(age_identity_parse(&text, &id), -EINVAL);
+    secret_wipe(&text);
 }
 
 static void test_age_encrypt__low_order_recipient(void **s)
@@ -220,7 +305,7 @@ static void test_age__interoperates_with_the_age_tool(void **s)
     file = malloc(400000);
     len = fread(file, 1, 400000, f);
     fclose(f);
-    assert_int_equal(age_decrypt(file, len, &id, 1 << 20, &back), 0);
+    assert_int_equal(decrypt(file, len, &id, 1 << 20, &back), 0);
     assert_int_equal(back.len, sizeof(plain));
     assert_memory_equal(back.data, plain, sizeof(plain));
     free(file);
@@ -233,5 +318,6 @@ static void test_age__interoperates_with_the_age_tool(void **s)
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(T(bech32_decode__valid), T(bech32_decode__invalid), L(bech32_encode__round_trip),
     L(age_decrypt__round_trip_of_sizes), L(age_decrypt__another_key), L(age_decrypt__too_large),
-    L(age_decrypt__every_cut_and_bit), L(age_identity_parse__texts), L(age_encrypt__low_order_recipient),
-    L(age__interoperates_with_the_age_tool))
+    L(age_decrypt__every_cut_and_bit), L(age_identity_parse__texts), L(age_identity_parse_all__several),
+    L(age_recipient_parse__strict), L(age_identity_parse__of_the_specification),
+    L(age_encrypt__low_order_recipient), L(age__interoperates_with_the_age_tool))

@@ -1,6 +1,7 @@
 #include "config.h"
 #include "fd.h"
 #include "str.h"
+#include "token.h"
 #include "unit.h"
 
 static int load(const char *text, struct config **ret, struct refusal *refusal)
@@ -49,6 +50,7 @@ static void test_config_parse__defaults(void **s)
     assert_int_equal(c->posture, POSTURE_UNCONFINED);
     assert_int_equal(c->limit_stdout, 10 << 20);
     assert_int_equal(c->drain, 30000);
+    assert_int_equal(c->retention_facts, INT64_C(30) * 86400000);
     assert_int_equal(c->fail_on_sidedoor, SIDEDOOR_REFUSE);
     config_free(c);
 }
@@ -96,13 +98,57 @@ static void test_config_parse__groups_is_refused_with_reason(void **s)
     bad("accounts: {default: {groups: [docker]}}\n", "accounts.default.groups", "door to root");
 }
 
+#define ACCEPT(id, until)                                                                                    \
+    "accounts: {default: {accept_doors: [{id: " id ", owner: o, reason: r, until: " until "}]}}\n"
+
+static void test_config_parse__accept_doors(void **s)
+{
+    struct config *c = good(
+        "accounts: {default: {accept_doors: [{id: GATE-DOOR-03, owner: Ann B, reason: why, until: 2030-02-28},"
+        "{id: GATE-DOOR-03, owner: later, reason: r, until: 2031-01-01}]}, untrusted: {}}\n");
+    (void)s;
+    assert_int_equal(c->accounts.list[0].accept_doors.n, 2);
+    assert_string_equal(config_accepted(&c->accounts.list[0], "GATE-DOOR-03")->owner, "later");
+    assert_null(config_accepted(&c->accounts.list[0], "GATE-DOOR-04"));
+    assert_null(config_accepted(&c->accounts.list[1], "GATE-DOOR-03"));
+    config_free(c);
+    bad("accounts: {default: {accept_doors: [{id: GATE-DOOR-03, owner: o, reason: r}]}}\n",
+        "accounts.default.accept_doors[0]", "needs id, owner, reason and until");
+    bad("accounts: {default: {accept_doors: [{id: GATE-DOOR-03, reason: r, ununtill: 2030-01-01}]}}\n",
+        "accept_doors[0]", "needs id");
+    bad(ACCEPT("GATE-KEY-01", "2030-01-01"), "accept_doors[0].id", "the id of a door");
+    bad(ACCEPT("GATE-DOOR-3", "2030-01-01"), "accept_doors[0].id", "the id of a door");
+    bad(ACCEPT("GATE-DOOR-03", "2030-02-29"), "accept_doors[0].until", "a day, YYYY-MM-DD");
+    bad(ACCEPT("GATE-DOOR-03", "tomorrow"), "accept_doors[0].until", "a day");
+    bad("accounts: {default: {accept_doors: [{id: GATE-DOOR-03, owner: o, reason: r, untill: 2030-01-01}]}}\n",
+        "accept_doors[0].untill", "did you mean \"until\"");
+}
+
+static void test_config_date_ends__days(void **s)
+{
+    static const char *const none[] = {"",           "2030-1-01",  "2030-13-01", "2030-00-01",
+                                       "2030-04-31", "2030-01-00", "1969-12-31", "2030-01-01 ",
+                                       "2030/01/01", "203O-01-01", "0000-01-01", "2030-01--1"};
+    (void)s;
+    assert_int_equal(config_date_ends("1970-01-01"), 86400);
+    assert_int_equal(config_date_ends("2000-02-29"), 951868800);
+    assert_int_equal(config_date_ends("2038-12-31"), 2177452800);
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        if (config_date_ends(none[i]) != -EINVAL)
+            fail_msg("%s", none[i]);
+}
+
 static void test_config_parse__wrong_types(void **s)
 {
     (void)s;
     bad("service: {unconfined: \"true\"}\n", "1:23", "true or false");
     bad("service: {max_workers: many}\n", "1:24", "whole number");
-    bad("service: {max_workers: 0}\n", "1:24", "out of range");
+    bad("service: {max_workers: 0}\n", "1:24", "out of range (1 to 1024)");
     bad("service: {drain: 30}\n", "1:18", "duration");
+    bad("service: {retention: {facts: 30}}\n", "1:30", "duration");
+    bad("service: {retention: {facts: 59m}}\n", "1:30", "out of range (1h to 3650d)");
+    bad("service: {retention: {facts: 3651d}}\n", "1:30", "out of range");
+    bad("service: {retention: {fact: 30d}}\n", "1:23", "facts");
     bad("limits: {stdout: big}\n", "1:18", "size");
     bad("plugin_roots: /opt\n", "1:15", "list");
     bad("accounts: [a]\n", "1:11", "map of names");
@@ -332,6 +378,92 @@ static void test_config_parse__egress(void **s)
     bad("accounts: {a: {egress: 10.0.0.0/8}}\n", "config.yaml:1:", "expected a list");
 }
 
+#define TOKEN "{name: ci, secret_ref: ci-token, scopes: [plugin:rw, jobs:ro]}"
+static void test_config_parse__tokens(void **s)
+{
+    (void)s;
+    struct config *c = good("api: {listen: \"127.0.0.1:8780\", tokens: [" TOKEN
+                            ", {name: all, secret_ref: all, scopes: [\"*\"]}]}\n");
+    assert_string_equal(c->api_listen, "127.0.0.1:8780");
+    assert_int_equal(c->tokens.n, 2);
+    assert_int_equal(c->tokens.list[0].rights, TOKEN_PLUGIN_READ | TOKEN_PLUGIN_WRITE | TOKEN_JOBS_READ);
+    assert_int_equal(c->tokens.list[1].rights, TOKEN_ALL);
+    config_free(c);
+    c = good("api: {tokens: [" TOKEN "]}\n"); // without TCP: of no use yet, and no fault
+    assert_null(c->api_listen);
+    config_free(c);
+    bad("api:\n  tokens:\n  - {name: ci, secret_ref: x, scopes: [plugin:rx]}\n",
+        "config.yaml:3:", "one of: plugin:ro plugin:rw");
+    bad("api:\n  tokens:\n  - {name: ci, secret_ref: x, scopes: []}\n", "config.yaml:3:", "needs scopes");
+    bad("api:\n  tokens:\n  - {name: ci, secret_ref: x}\n", "config.yaml:3:", "needs scopes");
+    bad("api:\n  tokens:\n  - {secret_ref: x, scopes: [\"*\"]}\n", "config.yaml:3:", "needs name");
+    bad("api:\n  tokens:\n  - {name: ci, scopes: [\"*\"]}\n", "config.yaml:3:", "needs secret_ref");
+    bad("api:\n  tokens:\n  - " TOKEN "\n  - {name: ci, secret_ref: y, scopes: [\"*\"]}\n",
+        "config.yaml:4:", "there is already a token");
+    bad("api:\n  tokens:\n  - " TOKEN "\n  - {name: b, secret_ref: ci-token, scopes: [\"*\"]}\n",
+        "config.yaml:4:", "has the secret of token");
+    bad("api:\n  tokens:\n  - {name: ci, secret_ref: Not A Name, scopes: [\"*\"]}\n",
+        "config.yaml:3:", "the name of a secret");
+    bad("api:\n  tokens:\n  - {name: ci, value: 0123, secret_ref: x, scopes: [\"*\"]}\n",
+        "config.yaml:3:", "unknown key");
+    bad("api:\n  listen: \"127.0.0.1:8780\"\n", "config.yaml:2:", "needs a token");
+    bad("api:\n  listen: \"localhost:8780\"\n  tokens: [" TOKEN "]\n",
+        "config.yaml:2:", "an address and a port");
+    // the gateway's own principal is no plugin's
+    bad("plugins:\n  core: {}\n", "config.yaml:2:", "which is the gateway's own");
+    bad("plugins:\n  x: {vault_principal: core}\n", "config.yaml:2:", "which is the gateway's own");
+}
+
+#define WALLED "accounts: {default: {}}\nplugins: {x: {}}\n"
+static void test_config_parse__webhooks(void **s)
+{
+    (void)s;
+    struct config *c = good(WALLED "pipelines: [{name: p, on: e, steps: [{uses: x}]}]\nwebhooks:\n"
+                                   "- {name: gh, secret_ref: gh-key, plugin: x}\n"
+                                   "- {name: b, path: a/b, secret_ref: b-key, pipeline: p, window: 1h}\n");
+    assert_string_equal(c->webhooks.list[0].path, "gh");
+    assert_int_equal(c->webhooks.list[0].window, 300000);
+    assert_string_equal(c->webhooks.list[1].path, "a/b");
+    assert_int_equal(c->webhooks.list[1].window, 3600000);
+    assert_ptr_equal(config_webhook(c, "b"), &c->webhooks.list[1]);
+    assert_null(config_webhook(c, "a/b"));
+    config_free(c);
+    bad("webhooks:\n- {name: gh, secret_ref: k, plugin: x}\n", "config.yaml:2:", "does not face strangers");
+    config_free(good("webhooks:\n- {name: gh, secret_ref: k, plugin: x, accept_untrusted_input: true}\n"));
+    bad("service: {unconfined: true}\n" WALLED "webhooks:\n- {name: gh, secret_ref: k, plugin: x}\n",
+        "config.yaml:5:", "does not face strangers");
+    static const struct {
+        const char *entry, *word;
+    } wrong[] = {
+        {"{name: gh, secret_ref: k}", "needs plugin or pipeline"},
+        {"{name: gh, secret_ref: k, plugin: x, pipeline: p}", "not both"},
+        {"{name: gh, secret_ref: k, pipeline: nowhere}", "there is no pipeline"},
+        {"{secret_ref: k, plugin: x}", "needs name"},
+        {"{name: gh, plugin: x}", "needs secret_ref"},
+        {"{name: gh, secret_ref: k, plugin: x, window: 0s}", "out of range"},
+        {"{name: gh, secret_ref: k, plugin: x, path: /a}", "letters, digits"},
+        {"{name: gh, secret_ref: k, plugin: x, path: a//b}", "letters, digits"},
+        {"{name: gh, secret_ref: k, plugin: x, path: a%2fb}", "letters, digits"},
+        {"{name: gh, secret_ref: k, plugin: x, path: ..}", "letters, digits"},
+        {"{name: gh, secret_ref: k, plugin: x, key: y}", "unknown key"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), WALLED "webhooks:\n- %s\n", wrong[i].entry);
+        bad(text, "config.yaml:4:", wrong[i].word);
+    }
+    bad(WALLED
+        "webhooks:\n- {name: gh, secret_ref: k, plugin: x}\n- {name: gh, path: o, secret_ref: l, plugin: x}\n",
+        "config.yaml:5:", "there is already a webhook \"gh\"");
+    bad(WALLED
+        "webhooks:\n- {name: gh, secret_ref: k, plugin: x}\n- {name: o, path: gh, secret_ref: l, plugin: x}\n",
+        "config.yaml:5:", "already a webhook at /hook/gh");
+    bad(WALLED "webhooks:\n- {name: gh, secret_ref: k, plugin: x}\n- {name: o, secret_ref: k, plugin: x}\n",
+        "config.yaml:5:", "has the key of webhook \"gh\"");
+    bad(WALLED "api: {tokens: [" TOKEN "]}\nwebhooks:\n- {name: gh, secret_ref: ci-token, plugin: x}\n",
+        "config.yaml:5:", "is the value of an API token");
+}
+
 // Every default of the table goes through the same parser: a wrong one would show here.
 static void test_config_rows__defaults_are_valid(void **s)
 {
@@ -349,9 +481,10 @@ static void test_config_rows__defaults_are_valid(void **s)
 
 RUN(T(config_parse__defaults), T(config_parse__instance_names_everything), T(config_parse__postures),
     T(config_parse__unknown_key_with_hint), T(config_parse__groups_is_refused_with_reason),
-    T(config_parse__wrong_types), T(config_parse__all_errors_sorted), T(config_parse__account_ids),
-    T(config_parse__account_homes), T(config_parse__account_state_dirs), T(config_parse__account_names),
-    T(config_parse__plugin_accounts), T(config_parse__shared_principal), T(config_parse__env_passthrough),
-    T(config_parse__pipelines), T(config_timeout_of__commands), T(config_load__includes),
-    T(config_resolve__ids), T(config_resolve__contradictions), T(config_parse__egress),
-    T(config_rows__defaults_are_valid))
+    T(config_parse__accept_doors), T(config_date_ends__days), T(config_parse__wrong_types),
+    T(config_parse__all_errors_sorted), T(config_parse__account_ids), T(config_parse__account_homes),
+    T(config_parse__account_state_dirs), T(config_parse__account_names), T(config_parse__plugin_accounts),
+    T(config_parse__shared_principal), T(config_parse__env_passthrough), T(config_parse__pipelines),
+    T(config_timeout_of__commands), T(config_load__includes), T(config_resolve__ids),
+    T(config_resolve__contradictions), T(config_parse__egress), T(config_parse__tokens),
+    T(config_parse__webhooks), T(config_rows__defaults_are_valid))

@@ -1,4 +1,4 @@
-// needs: ductile-gate/decide.c
+// needs: ductile-gate/decide.c ductile-gate/guard.c
 #include "../../ductile-gate/gate.h"
 #include "privs.h"
 #include "unit.h"
@@ -338,6 +338,62 @@ static const char taint[] =
     "  - {name: trusted, on: a, from_plugin: other, steps: [{uses: hands}]}\n"
     "  - {name: later, on: a, from_plugin: other, steps: [{uses: feed}, {uses: hands}]}\n";
 
+static void test_check_plugins__taint_by_webhook(void **s)
+{
+    static const char text[] =
+        "accounts: {default: {}, me: {home: /home/me}, you: {home: /home/you}}\n"
+        "plugins: {hands: {run_as: me}, other: {run_as: you}, feed: {}}\n"
+        "pipelines:\n"
+        "  - {name: fed, on: a, from_plugin: other, steps: [{uses: hands}]}\n"
+        "  - {name: unfed, on: a, from_plugin: other, steps: [{uses: hands}]}\n"
+        "webhooks:\n"
+        "  - {name: open, secret_ref: k, plugin: hands}\n"
+        "  - {name: said, secret_ref: l, plugin: hands, accept_untrusted_input: true}\n"
+        "  - {name: walled, secret_ref: m, plugin: feed}\n"
+        "  - {name: by-pipeline, secret_ref: n, pipeline: fed}\n";
+    struct gate g = gate_of(text);
+    (void)s;
+    locked(&g, "hands", NULL);
+    locked(&g, "other", NULL);
+    locked(&g, "feed", NULL);
+    check_plugins(&g);
+    finds(&g, CHECK_TAINT, "open", VERDICT_WARN, "webhook open runs hands as me");
+    finds(&g, CHECK_TAINT, "fed", VERDICT_WARN, "step step_1 runs hands as me");
+    assert_int_equal(count(&g, CHECK_TAINT), 2);
+    gate_drop(&g);
+}
+
+static void test_check_plugins__taint_by_token(void **s)
+{
+    static const char text[] =
+        "accounts: {default: {}, me: {home: /home/me}}\n"
+        "plugins: {hands: {run_as: me}, alias: {uses: feed, run_as: me}, feed: {}, off: {run_as: me, enabled: false}}\n"
+        "api:\n"
+        "  %s\n"
+        "  tokens:\n"
+        "  - {name: runs, secret_ref: k1, scopes: [\"plugin:rw\"]}\n"
+        "  - {name: all, secret_ref: k2, scopes: [\"*\"]}\n"
+        "  - {name: said, secret_ref: k3, scopes: [\"*\"], accept_untrusted_input: true}\n"
+        "  - {name: reads, secret_ref: k4, scopes: [\"plugin:ro\", \"jobs:rw\", \"events:rw\"]}\n";
+    static const char *const listens[] = {"listen: \"127.0.0.1:18780\"", "operators: rw"};
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(listens); i++) {
+        char filled[2048];
+        snprintf(filled, sizeof(filled), text, listens[i]);
+        struct gate g = gate_of(filled);
+        locked(&g, "hands", NULL);
+        locked(&g, "feed", NULL);
+        locked(&g, "off", NULL);
+        check_plugins(&g);
+        assert_int_equal(count(&g, CHECK_TAINT), i == 0 ? 4 : 0); // nobody comes by TCP: no token is asked
+        if (i == 0) {
+            finds(&g, CHECK_TAINT, "runs", VERDICT_WARN, "token runs may run hands as me");
+            finds(&g, CHECK_TAINT, "all", VERDICT_WARN, "token all may run hands as me");
+        }
+        gate_drop(&g);
+    }
+}
+
 static void test_check_plugins__taint(void **s)
 {
     struct gate g = gate_of(taint);
@@ -357,6 +413,38 @@ static void test_check_plugins__taint(void **s)
     assert_int_equal(count(&g, CHECK_TAINT), 4);
     assert_int_equal(g.n_findings, 4);
     assert_int_equal(gate_outcome(&g), VERDICT_WARN);
+    gate_drop(&g);
+}
+
+// Consent has an owner and an end, and is for that door of that account.
+static void test_gate_note__an_accepted_door_does_not_refuse(void **s)
+{
+    struct gate g = gate_of(
+        "accounts: {default: {accept_doors: [{id: GATE-DOOR-01, owner: Ann, reason: moving, until: 2999-01-01},"
+        "{id: GATE-DOOR-03, owner: Ann, reason: moving, until: 2001-01-01}]},"
+        "me: {home: /home/me, accept_doors: [{id: GATE-DOOR-03, owner: Ann, reason: moving, until: 2001-01-01}]}}\n");
+    (void)s;
+    gate_note(&g, CHECK_DOOR, gate_door_verdict(&g, &g.config->accounts.list[0]), "default", "a door");
+    finds(&g, CHECK_DOOR, "default", VERDICT_WARN, "accepted by Ann until 2999-01-01: moving; a door");
+    assert_int_equal(gate_outcome(&g), VERDICT_WARN);
+    struct finding first = g.findings[0];
+    gate_note(&g, CHECK_DOOR, first.verdict, "default", "%s", first.evidence); // handed on
+    assert_string_equal(g.findings[1].evidence, g.findings[0].evidence);
+    gate_note(&g, CHECK_DOOR_SUDO, gate_door_verdict(&g, &g.config->accounts.list[1]), "me", "a door");
+    finds(&g, CHECK_DOOR_SUDO, "me", VERDICT_WARN,
+          "no longer accepted by Ann until 2001-01-01, which has passed");
+    assert_int_equal(gate_outcome(&g), VERDICT_WARN);
+    gate_note(&g, CHECK_KEY, VERDICT_REFUSE, "default", "no door");
+    finds(&g, CHECK_KEY, "default", VERDICT_REFUSE, "no door");
+    gate_note(&g, CHECK_DOOR_DOAS, VERDICT_REFUSE, "default", "another");
+    finds(&g, CHECK_DOOR_DOAS, "default", VERDICT_REFUSE, "another");
+    gate_note(&g, CHECK_DOOR_SUDO, gate_door_verdict(&g, &g.config->accounts.list[0]), "default", "a door");
+    finds(&g, CHECK_DOOR_SUDO, "default", VERDICT_REFUSE, "no longer accepted by Ann");
+    gate_note(&g, CHECK_DOOR, VERDICT_PASS, "me", "none");
+    finds(&g, CHECK_DOOR, "me", VERDICT_PASS, "none");
+    g.n_findings = 0;
+    gate_note(&g, CHECK_DOOR, VERDICT_UNPROVEN, "default", "not known"); // nobody accepts what is not known
+    finds(&g, CHECK_DOOR, "default", VERDICT_UNPROVEN, "not known");
     gate_drop(&g);
 }
 
@@ -386,5 +474,6 @@ RUN(T(check_rows__complete), T(verdict_name__each), T(gate_note__keeps_order_and
     T(gate_outcome__worst_wins_in_any_order), T(gate_outcome__nothing_and_failed),
     T(check_posture__every_cell), T(check_kernel__only_while_enforcing), T(check_plugins__unlocked),
     T(check_plugins__unlocked_is_no_sidedoor), T(check_plugins__sharing),
-    T(check_plugins__sharing_of_two_who_need), T(check_plugins__taint),
-    T(check_plugins__unconfined_has_neither))
+    T(check_plugins__sharing_of_two_who_need), T(check_plugins__taint), T(check_plugins__taint_by_webhook),
+    T(check_plugins__taint_by_token), T(check_plugins__unconfined_has_neither),
+    T(gate_note__an_accepted_door_does_not_refuse))

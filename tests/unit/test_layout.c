@@ -101,6 +101,16 @@ static void test_layout_check__acl_entry(void **s)
     fault(lab, &i, LAYOUT_OK);
 }
 
+static void test_layout_check__file_capabilities(void **s)
+{
+    struct lab *lab = *s;
+    const struct layout_item i = item("/p", LAYOUT_KIND_FILE, 0755);
+    run(lab, "install -m 0755 /bin/true p");
+    fault(lab, &i, LAYOUT_OK);
+    run(lab, "setcap cap_setuid+ep p"); // no bit of the mode changes
+    fault(lab, &i, LAYOUT_CAPS);
+}
+
 static void test_layout_check__wrong_kind(void **s)
 {
     struct lab *lab = *s;
@@ -186,6 +196,127 @@ static void test_layout_expand__every_row_and_account(void **s)
     config_free(c);
 }
 
+// ---- every row against every fault --------------------------------------------------------------
+
+enum { THIEF = 64999 };
+
+static struct layout whole_layout(struct config **ret)
+{
+    struct layout l;
+    struct refusal refusal;
+    struct config_file *files = calloc(1, sizeof(*files));
+    static const char text[] = "accounts: {default: {}, far: {state_dir: /srv/states/far}}\n";
+    static const char lock[] =
+        "service: {user: ductile, uid: 64901, gid: 64901}\nbus: {user: ductile-bus, uid: 64902, gid: 64902}\n"
+        "operators: {group: ductile-operators, gid: 64903}\naccounts:\n"
+        "  default: {user: ductile-default, uid: 64904, gid: 64904}\n"
+        "  far: {user: ductile-far, uid: 64905, gid: 64905}\n";
+
+    files[0] = (struct config_file){strdup("/etc/ductile/config.yaml"), strdup(text), strlen(text)};
+    assert_int_equal(config_parse(files, 1, ret, &refusal), 0);
+    assert_int_equal(config_resolve(*ret, lock, strlen(lock), &refusal), 0);
+    assert_int_equal(layout_expand(*ret, &l), 0);
+    return l;
+}
+
+static void make_item(struct lab *lab, const struct layout_item *i)
+{
+    char path[LIMIT_PATH + 64];
+
+    snprintf(path, sizeof(path), "%s%s", lab->dir, i->path);
+    assert_int_equal(fd_make_parents(lab->root, i->path), 0);
+    if (i->kind == LAYOUT_KIND_FILE && access(path, F_OK) < 0)
+        put(path, "x");
+    assert_int_equal(layout_apply(lab->root, i), 0);
+    fault(lab, i, LAYOUT_OK);
+}
+
+static void add_acl(const char *path, acl_type_t type, const char *text)
+{
+    acl_t acl = acl_from_text(text);
+    assert_non_null(acl);
+    assert_int_equal(acl_set_file(path, type, acl), 0);
+    acl_free(acl);
+}
+
+enum wrong {
+    A_LINK,
+    OTHERS_WRITE,
+    GROUP_WRITES,
+    A_STRANGERS,
+    ACL_WRITES,
+    ACL_READS,
+    ACL_HANDS_DOWN,
+    ITS_OWN,
+    WRONG_COUNT_
+};
+
+static void break_it(enum wrong wrong, const char *path, const char *away, const struct stat *st, uid_t own)
+{
+    const mode_t mode = st->st_mode & 07777;
+    static const char entries[] = "u::rwx,u:64999:rwx,g::---,m::rwx,o::---";
+
+    switch (wrong) {
+    case A_LINK:
+        assert_int_equal(rename(path, away), 0);
+        assert_int_equal(symlink(strrchr(away, '/') + 1, path), 0);
+        break;
+    case OTHERS_WRITE: assert_int_equal(chmod(path, mode | 0002), 0); break;
+    case GROUP_WRITES: assert_int_equal(chmod(path, mode | 0020), 0); break;
+    case A_STRANGERS: assert_int_equal(chown(path, THIEF, (gid_t)-1), 0); break;
+    case ITS_OWN: assert_int_equal(chown(path, own, (gid_t)-1), 0); break;
+    case ACL_WRITES: add_acl(path, ACL_TYPE_ACCESS, entries); break;
+    case ACL_READS: add_acl(path, ACL_TYPE_ACCESS, "u::rwx,u:64999:r,g::---,m::r,o::---"); break;
+    case ACL_HANDS_DOWN: add_acl(path, ACL_TYPE_DEFAULT, entries); break;
+    case WRONG_COUNT_: break;
+    }
+}
+
+static void mend(enum wrong wrong, const char *path, const char *away, const struct stat *st)
+{
+    if (wrong == A_LINK)
+        assert_true(unlink(path) == 0 && rename(away, path) == 0);
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && acl_remove_extended(fd) == 0);
+    assert_true(fchown(fd, st->st_uid, st->st_gid) == 0 && fchmod(fd, st->st_mode & 07777) == 0);
+}
+
+// No component of any row is a link, or somebody else's to change, by owner, mode or ACL.
+static void test_layout_check__every_component_of_every_row(void **s)
+{
+    struct lab *lab = *s;
+    struct config *c;
+    struct layout l = whole_layout(&c);
+    char path[LIMIT_PATH + 64], away[LIMIT_PATH + 80], before[128], after[128];
+    struct stat st;
+
+    for (size_t n = 0; n < l.n; n++)
+        make_item(lab, &l.list[n]);
+    for (size_t n = 0; n < l.n; n++) {
+        const struct layout_item *i = &l.list[n];
+        snprintf(path, sizeof(path), "%s%s", lab->dir, i->path);
+        for (bool last = true; strlen(path) > strlen(lab->dir); last = false, *strrchr(path, '/') = '\0')
+            for (int w = 0; w < WRONG_COUNT_; w++) {
+                // what reads, or hands down, harms the row only; who owns the row may own its way, but an
+                // account
+                if ((w == ACL_READS && !last) ||
+                    (w == ACL_HANDS_DOWN && (!last || i->kind != LAYOUT_KIND_DIR)) ||
+                    (w == ITS_OWN && (last || i->id != LAYOUT_ACCOUNT)))
+                    continue;
+                snprintf(away, sizeof(away), "%s.away", path);
+                assert_int_equal(lstat(path, &st), 0);
+                break_it((enum wrong)w, path, away, &st, (uid_t)i->uid);
+                enum layout_fault f = layout_check(lab->root, i, before, after);
+                if (f == LAYOUT_OK || f == LAYOUT_UNKNOWN)
+                    fail_msg("%s: wrong %d of %s is not seen", i->path, w, path);
+                mend((enum wrong)w, path, away, &st);
+                fault(lab, i, LAYOUT_OK);
+            }
+    }
+    layout_free(&l);
+    config_free(c);
+}
+
 // ---- ACLs ---------------------------------------------------------------------------------------
 
 static void test_acl_group_grant__and_the_mask(void **s)
@@ -243,8 +374,9 @@ static void test_acl_remove_extended__leaves_the_mode(void **s)
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(L(layout_apply__makes_what_check_wants), L(layout_check__wrong_mode), L(layout_check__wrong_owner),
-    L(layout_check__acl_entry), L(layout_check__wrong_kind), L(layout_check__symlink),
-    L(layout_check__parent_writable_by_others), L(layout_check__optional_rows), L(layout_apply__without_ids),
-    T(layout_expand__every_row_and_account), L(acl_group_grant__and_the_mask),
+    L(layout_check__acl_entry), L(layout_check__file_capabilities), L(layout_check__wrong_kind),
+    L(layout_check__symlink), L(layout_check__parent_writable_by_others), L(layout_check__optional_rows),
+    L(layout_apply__without_ids), T(layout_expand__every_row_and_account),
+    L(layout_check__every_component_of_every_row), L(acl_group_grant__and_the_mask),
     L(acl_group_grant__opens_for_nobody_else), L(acl_group_grant__default_is_inherited),
     L(acl_remove_extended__leaves_the_mode))

@@ -119,10 +119,14 @@ static void test_ledger_audit__cannot_be_changed(void **s)
 // Whoever takes the triggers away can change rows, but not unseen.
 static void test_ledger_verify__names_the_broken_row(void **s)
 {
-    static const char *const changes[] = {
+    static const char exchange[] = "UPDATE audit SET seq=99 WHERE seq=5; UPDATE audit SET seq=5 WHERE seq=6;"
+                                   " UPDATE audit SET seq=6 WHERE seq=99";
+    const char *const changes[] = {
         "UPDATE audit SET detail='{\"x\":1}' WHERE seq=5",
         "UPDATE audit SET uid=0 WHERE seq=5",
-        "DELETE FROM audit WHERE seq=4",
+        "DELETE FROM audit WHERE seq=5",
+        exchange,
+        "UPDATE audit SET prev=(SELECT hash FROM audit WHERE seq=1) WHERE seq=5",
         "UPDATE audit SET subject='su', kind='bjects' WHERE seq=5",
     };
     (void)s;

@@ -26,9 +26,17 @@ static const struct opt_verb verbs[] = {
      .exits = "1",
      .run = record},
     {.name = "status", .args = "", .summary = "s", .example = "e", .exits = "", .run = record},
+    {.name = "decrypt",
+     .args = "[FILE]",
+     .max_args = 1,
+     .options = OPT_BIT(IDENTITY) | OPT_BIT(PASSPHRASE),
+     .summary = "s",
+     .example = "e",
+     .exits = "",
+     .run = record},
 };
 static const struct opt_program program = {
-    .name = "prog", .summary = "sum", .detail = "detail", .verbs = verbs, .n_verbs = 2};
+    .name = "prog", .summary = "sum", .detail = "detail", .verbs = verbs, .n_verbs = ARRAY_LEN(verbs)};
 
 // Runs with standard output and error in out; the exit code.
 static int call(char *out, size_t size, const char *line)
@@ -71,6 +79,45 @@ static void test_opt_main__options_anywhere(void **s)
     assert_string_equal(seen_args[1], "c");
     assert_int_equal(call(out, sizeof(out), "job run --payload=x p -c file c"), 42);
     assert_string_equal(seen.value[OPT_CONFIG], "file");
+}
+
+// -i and -p are the verb's own where it has them.
+static void test_opt_main__a_letter_is_the_verbs_own_first(void **s)
+{
+    char out[4096];
+    (void)s;
+    assert_int_equal(call(out, sizeof(out), "decrypt -i key -p file"), 42);
+    assert_string_equal(seen.value[OPT_IDENTITY], "key");
+    assert_null(seen.value[OPT_INSTANCE]);
+    assert_true(opt_given(&seen, OPT_PASSPHRASE));
+    assert_int_equal(seen.n_args, 1);
+    assert_int_equal(call(out, sizeof(out), "-i key decrypt -pq"), 42);
+    assert_string_equal(seen.value[OPT_IDENTITY], "key");
+    assert_true(opt_given(&seen, OPT_PASSPHRASE) && opt_given(&seen, OPT_QUIET));
+    assert_int_equal(call(out, sizeof(out), "-i name --json status"), 42);
+    assert_string_equal(seen.value[OPT_INSTANCE], "name");
+    assert_int_equal(call(out, sizeof(out), "job run -p {} p c"), 42);
+    assert_string_equal(seen.value[OPT_PAYLOAD], "{}");
+    assert_null(seen.value[OPT_PASSPHRASE]);
+}
+
+static void test_opt_main__repeated_options_in_order(void **s)
+{
+    char out[4096], line[1024] = "decrypt";
+    (void)s;
+    assert_int_equal(call(out, sizeof(out), "decrypt -i a -q --identity=b -ic"), 42);
+    assert_int_equal(seen.n_all, 4);
+    assert_string_equal(seen.all[0].value, "a");
+    assert_int_equal(seen.all[1].id, OPT_QUIET);
+    assert_string_equal(seen.all[2].value, "b");
+    assert_string_equal(seen.all[3].value, "c");
+    assert_string_equal(seen.value[OPT_IDENTITY], "c");
+    strcat(line, " -");
+    for (int i = 0; i < OPT_GIVEN_MAX; i++)
+        strcat(line, "q");
+    assert_int_equal(call(out, sizeof(out), line), 42);
+    strcat(line, "q");
+    assert_int_equal(call(out, sizeof(out), line), EXITCODE_USAGE);
 }
 
 static void refused(const char *line, const char *word)
@@ -158,6 +205,7 @@ static void test_posture_verdict__every_cell(void **s)
         assert_int_equal(posture_verdict(i & 1, i & 2, true), BOOT_UNCONFINED_LOUD);
 }
 
-RUN(T(opt_main__options_anywhere), T(opt_main__refusals_are_three_lines), T(opt_main__help_and_version),
-    T(opt_first_word__by_the_table), T(refusal_print__json), T(refusal_id__unique),
-    T(posture_verdict__every_cell))
+RUN(T(opt_main__options_anywhere), T(opt_main__a_letter_is_the_verbs_own_first),
+    T(opt_main__repeated_options_in_order), T(opt_main__refusals_are_three_lines),
+    T(opt_main__help_and_version), T(opt_first_word__by_the_table), T(refusal_print__json),
+    T(refusal_id__unique), T(posture_verdict__every_cell))

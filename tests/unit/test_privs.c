@@ -4,8 +4,11 @@
 #include "unit.h"
 #include "wall.h"
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -317,6 +320,65 @@ static void test_privs_drop__scheduling_and_limits(void **s)
     assert_int_equal(in_child(scheduling_is_default, NULL), 0);
 }
 
+// As under the unit's SystemCallFilter=: EPERM for what sets scheduling.
+static int refuse_scheduling(void)
+{
+    static const unsigned calls[] = {SYS_sched_setscheduler, SYS_sched_setaffinity, SYS_ioprio_set,
+                                     SYS_setpriority};
+    struct sock_filter filter[2 * ARRAY_LEN(calls) + 2] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+    struct sock_fprog program = {.len = ARRAY_LEN(filter), .filter = filter};
+
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        filter[1 + 2 * i] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i], 0, 1);
+        filter[2 + 2 * i] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    }
+    filter[1 + 2 * ARRAY_LEN(calls)] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -1
+                                                      : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+struct schedule {
+    int nice, io; // io: class << 13 | level; 0: as it is
+    int policy, priority;
+};
+
+static int drop_with_schedule(void *arg)
+{
+    const struct schedule *w = arg;
+    const struct sched_param param = {.sched_priority = w->priority};
+    struct privs_plan p = plan();
+    struct privs_record r = {0};
+
+    if (setpriority(PRIO_PROCESS, 0, w->nice) < 0 || sched_setscheduler(0, w->policy, &param) < 0 ||
+        (w->io && syscall(SYS_ioprio_set, 1, 0, w->io) < 0))
+        return 101;
+    if (refuse_scheduling() < 0 || setpriority(PRIO_PROCESS, 0, w->nice) == 0 || be_service() < 0)
+        return 102;
+    if (privs_drop(&p, &r) == 0)
+        return 0;
+    return r.stage == STAGE_SCHEDULING && r.error == -EPERM && getuid() == SERVICE ? 1 : 103;
+}
+
+static void test_privs_drop__scheduling_that_cannot_be_set(void **s)
+{
+    struct schedule fine[] = {{0, 0, SCHED_OTHER, 0},          {5, 0, SCHED_OTHER, 0},
+                              {0, 0, SCHED_BATCH, 0},          {0, 0, SCHED_IDLE, 0},
+                              {0, 3 << 13, SCHED_OTHER, 0},    {0, 2 << 13 | 4, SCHED_OTHER, 0},
+                              {0, 2 << 13 | 7, SCHED_OTHER, 0}};
+    struct schedule ahead[] = {{-1, 0, SCHED_OTHER, 0},
+                               {0, 0, SCHED_RR, 1},
+                               {0, 0, SCHED_FIFO, 1},
+                               {0, 1 << 13 | 4, SCHED_OTHER, 0},
+                               {0, 2 << 13 | 3, SCHED_OTHER, 0}};
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(fine); i++)
+        assert_int_equal(in_child(drop_with_schedule, &fine[i]), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ahead); i++)
+        if (in_child(drop_with_schedule, &ahead[i]) != 1)
+            fail_msg("ahead[%zu]: %d", i, in_child(drop_with_schedule, &ahead[i]));
+}
+
 static int unconfined_keeps_its_uid(void *arg)
 {
     struct privs_plan p = plan();
@@ -403,5 +465,6 @@ static void test_privs_harden__descriptors_and_dumpable(void **s)
 
 RUN(T(privs_shed__exactly_two), T(privs_drop__control_naive_drop_regains_everything), T(privs_drop__full),
     T(privs_drop__each_stage_fails_by_name), T(privs_exec__no_descriptor_above_2), T(privs_drop__signals),
-    T(privs_drop__scheduling_and_limits), T(privs_drop__unconfined_only_clears), T(privs_become__for_good),
-    T(privs_can_drop__is_tried), T(privs_enter__reads_as_somebody), T(privs_harden__descriptors_and_dumpable))
+    T(privs_drop__scheduling_and_limits), T(privs_drop__scheduling_that_cannot_be_set),
+    T(privs_drop__unconfined_only_clears), T(privs_become__for_good), T(privs_can_drop__is_tried),
+    T(privs_enter__reads_as_somebody), T(privs_harden__descriptors_and_dumpable))

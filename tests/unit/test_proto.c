@@ -175,6 +175,24 @@ static void test_proto_recv__end(void **s)
     assert_int_equal(proto_recv(&lab->warden, &got, fds), -ENOTCONN);
 }
 
+// A peer that ends with messages unread resets the connection: that must not eat what it said last.
+static void test_proto_recv__last_words_of_a_peer_that_did_not_listen(void **s)
+{
+    struct lab *lab = *s;
+    struct proto_message m = {0}, got;
+    int fds[PROTO_FDS_MAX];
+    assert_int_equal(proto_send(&lab->warden, &m, PROTO_EXITED, NULL), 0);
+    assert_int_equal(proto_send(&lab->bus, &m, PROTO_READY, NULL), 0);
+    assert_int_equal(proto_send(&lab->bus, &m, PROTO_STOPPED, NULL), 0);
+    close(lab->bus.fd);
+    lab->bus.fd = -1;
+    assert_int_equal(proto_recv(&lab->warden, &got, fds), 0);
+    assert_int_equal(got.type, PROTO_READY);
+    assert_int_equal(proto_recv(&lab->warden, &got, fds), 0);
+    assert_int_equal(got.type, PROTO_STOPPED);
+    assert_int_equal(proto_recv(&lab->warden, &got, fds), -ENOTCONN);
+}
+
 static void test_proto_send__warden_never_waits(void **s)
 {
     struct lab *lab = *s;
@@ -202,4 +220,5 @@ static void test_proto_reason_word__all(void **s)
 RUN(L(proto_recv__round_trip_with_descriptors), L(proto_recv__forged_header),
     L(proto_recv__replayed_and_reordered), L(proto_recv__wrong_side), L(proto_recv__wrong_descriptors),
     L(proto_recv__unterminated_strings), L(proto_recv__refused_descriptors_do_not_leak), L(proto_recv__end),
-    L(proto_send__warden_never_waits), T(proto_reason_word__all))
+    L(proto_recv__last_words_of_a_peer_that_did_not_listen), L(proto_send__warden_never_waits),
+    T(proto_reason_word__all))

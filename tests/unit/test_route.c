@@ -13,7 +13,11 @@ static const char yaml[] =
     "  - {name: upper, on: A.B, steps: [{uses: x}]}\n"
     "  - {name: again, on: again, steps: [{uses: same}]}\n"
     "  - {name: again_too, on: again, steps: [{uses: same.poll}]}\n"
-    "  - {name: quiet, on: ductile.step.succeeded, steps: [{uses: x}]}\n";
+    "  - {name: quiet, on: ductile.step.succeeded, steps: [{uses: x}]}\n"
+    "  - {name: posted, on: ductile.webhook, steps: [{uses: x}]}\n"
+    "webhooks:\n"
+    "  - {name: one, secret_ref: k, plugin: p, accept_untrusted_input: true}\n"
+    "  - {name: flow, secret_ref: l, pipeline: three, accept_untrusted_input: true}\n";
 
 #include "bus_lab.h"
 
@@ -462,6 +466,48 @@ static void test_route_success__any_failed_write(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+static void test_route_webhook__plugin(void **s)
+{
+    struct lab *lab = *s;
+    int64_t job = 0;
+    assert_int_equal(route_webhook(&lab->bus, &lab->bus.config->webhooks.list[0], "{\"a\":1}", "mark", &job),
+                     0);
+    rows_are(lab, new_jobs, "webhook:one p.handle queued\n"); // no pipeline hears of it
+    rows_are(lab, "SELECT type || ' ' || source_plugin || ' ' || dedupe_key || ' ' || payload FROM event",
+             "ductile.webhook webhook:one mark {\"a\":1}\n");
+    rows_are(lab, "SELECT id FROM job WHERE event=1 AND parent IS NULL AND depth=0 AND dedupe_key IS NULL",
+             "1\n");
+    assert_int_equal(job, 1);
+}
+
+static void test_route_webhook__pipeline(void **s)
+{
+    struct lab *lab = *s;
+    int64_t job = 0;
+    assert_int_equal(route_webhook(&lab->bus, &lab->bus.config->webhooks.list[1], "{}", "mark", &job), 0);
+    rows_are(lab, new_jobs, "pipeline:three/step_1 p.handle queued\n");
+    rows_are(lab, "SELECT pipeline || ' ' || state FROM pipeline_run", "three running\n");
+    rows_are(lab,
+             "SELECT id FROM job WHERE event=1 AND parent IS NULL AND depth=0 AND pipeline_run=1 AND step=1",
+             "1\n");
+    assert_int_equal(job, 1);
+}
+
+static void test_route_webhook__all_or_nothing(void **s)
+{
+    struct lab *lab = *s;
+    int64_t job = 77;
+    log_set_level(LOG_LEVEL_COUNT_);
+    for (size_t i = 0; i < 2; i++) {
+        sql(lab, "CREATE TRIGGER full BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'full'); END");
+        assert_true(route_webhook(&lab->bus, &lab->bus.config->webhooks.list[i], "{}", "mark", &job) < 0);
+        rows_are(lab, "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM pipeline_run)", "0\n");
+        sql(lab, "DROP TRIGGER full");
+    }
+    assert_true(sqlite3_get_autocommit(lab->bus.ledger.db) != 0);
+    assert_int_equal(job, 77);
+}
+
 RUN(L(route_success__exact_type_to_every_match), L(route_success__each_type_its_own),
     L(route_success__from_plugin), L(route_success__what_the_job_gets),
     L(route_success__no_payload_is_an_empty_one), L(route_success__equal_events_are_one_job),
@@ -472,4 +518,5 @@ RUN(L(route_success__exact_type_to_every_match), L(route_success__each_type_its_
     L(route_ended__when_nothing_is_left), L(route_ended__one_that_failed),
     L(route_ended__waits_for_the_others), L(route_ended__another_run_is_left_alone),
     L(route_ended__max_depth_within_the_run), L(route_success__all_in_the_callers_transaction),
-    L(route_success__any_failed_write))
+    L(route_success__any_failed_write), L(route_webhook__plugin), L(route_webhook__pipeline),
+    L(route_webhook__all_or_nothing))

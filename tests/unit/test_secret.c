@@ -47,6 +47,38 @@ static void test_secret_alloc__zeroed_after_free(void **s)
         assert_int_equal(p[i], 0);
 }
 
+// Blocks of every size live and die in any order; in the end nothing of what they held is left anywhere.
+static void test_secret_alloc__nothing_left_of_any(void **s)
+{
+    enum { N = 200 };
+    unsigned char *blocks[N] = {0};
+    size_t sizes[N] = {0};
+    uint32_t state = 1;
+    (void)s;
+    for (int i = 0; i < 20000; i++) {
+        state = state * 1664525 + 1013904223;
+        size_t at = (state >> 8) % N, size = (state >> 16) % ((state & 64) ? 3000 : 200) + 1;
+        if (blocks[at]) {
+            for (size_t j = 0; j < sizes[at]; j++)
+                assert_int_equal(blocks[at][j], 0xa0 | (at & 15));
+            secret_free(blocks[at]);
+        }
+        if (!(blocks[at] = secret_alloc(sizes[at] = size)))
+            continue;
+        for (size_t j = 0; j < size; j++)
+            assert_int_equal(blocks[at][j], 0);
+        memset(blocks[at], 0xa0 | (int)(at & 15), size);
+    }
+    for (size_t i = 0; i < N; i++)
+        secret_free(blocks[i]);
+    assert_int_equal(secret_in_use(), 0);
+    unsigned char *all = secret_alloc(secret_arena_size() - 16);
+    assert_non_null(all);
+    for (size_t i = 0; i < secret_arena_size() - 16; i++)
+        assert_int_equal(all[i], 0);
+    secret_free(all);
+}
+
 static void test_secret_alloc__full(void **s)
 {
     (void)s;
@@ -155,6 +187,7 @@ static void test_secret_from_fd__limit(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, open_arena, close_arena)
-RUN(L(secret_alloc__reuse_and_merge), L(secret_alloc__zeroed_after_free), L(secret_alloc__full),
-    L(secret_arena_open__wiped_in_children), L(secret_arena_open__locked_and_not_dumped),
-    L(secret_arena_open__guard_pages), T(secret_arena_open__refuses_without_mlock), L(secret_from_fd__limit))
+RUN(L(secret_alloc__reuse_and_merge), L(secret_alloc__zeroed_after_free),
+    L(secret_alloc__nothing_left_of_any), L(secret_alloc__full), L(secret_arena_open__wiped_in_children),
+    L(secret_arena_open__locked_and_not_dumped), L(secret_arena_open__guard_pages),
+    T(secret_arena_open__refuses_without_mlock), L(secret_from_fd__limit))

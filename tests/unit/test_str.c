@@ -21,6 +21,20 @@ static void test_str_to_u64__rubbish(void **s)
         assert_int_equal(str_to_u64(bad[i], 0, 1000, &v), -EINVAL);
 }
 
+static void test_str_duration__round_trip(void **s)
+{
+    static const char *const words[] = {"0",  "1ms", "500ms", "1500ms", "30s",   "90s",   "5m",
+                                        "1h", "25h", "1d",    "30d",    "3650d", "36500d"};
+    char buf[32];
+    uint64_t ms;
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        assert_int_equal(str_to_duration(words[i], &ms), 0);
+        assert_string_equal(str_duration(ms, buf), words[i]);
+    }
+    assert_string_equal(str_duration(UINT64_MAX, buf), "18446744073709551615ms");
+}
+
 static void test_str_to_duration__units(void **s)
 {
     static const struct {
@@ -192,8 +206,8 @@ static void test_str_make_utf8__bytes_that_are_none(void **s)
     }
 }
 
-RUN(T(str_to_u64__numbers), T(str_to_u64__rubbish), T(str_to_duration__units), T(str_to_size__units),
-    T(str_is_instance__names), T(str_is_account__names), T(str_is_plugin__names), T(str_is_secret__names),
-    T(str_is_utf8__bytes), T(str_make_utf8__bytes_that_are_none), T(str_is_abspath__paths),
-    T(str_path_within__siblings), T(str_distance__typos), T(str_unhex__round_trip), T(sb_add_json__escapes),
-    T(sb_add_word__round_trip), T(sb_addf__grows))
+RUN(T(str_to_u64__numbers), T(str_to_u64__rubbish), T(str_to_duration__units), T(str_duration__round_trip),
+    T(str_to_size__units), T(str_is_instance__names), T(str_is_account__names), T(str_is_plugin__names),
+    T(str_is_secret__names), T(str_is_utf8__bytes), T(str_make_utf8__bytes_that_are_none),
+    T(str_is_abspath__paths), T(str_path_within__siblings), T(str_distance__typos), T(str_unhex__round_trip),
+    T(sb_add_json__escapes), T(sb_add_word__round_trip), T(sb_addf__grows))

@@ -1,74 +1,18 @@
-#include "fd.h"
-#include "str.h"
-#include "unit.h"
-#include "vault.h"
-#include <sodium.h>
-
-struct lab {
-    char *dir;
-    struct config *config;
-};
-
-static int setup(void **s)
-{
-    struct lab *lab = calloc(1, sizeof(*lab));
-    struct refusal refusal;
-    struct config_file *files = calloc(1, sizeof(*files));
-    char *text = NULL;
-    lab->dir = scratch_make();
-    assert_true(asprintf(&text, "secrets: {age_key_file: %s/age.key, vault_file: %s/vault.age}\n", lab->dir,
-                         lab->dir) > 0);
-    files[0] = (struct config_file){strdup("/t/config.yaml"), text, strlen(text)};
-    assert_int_equal(config_parse(files, 1, &lab->config, &refusal), 0);
-    assert_true(sodium_init() >= 0);
-    assert_int_equal(secret_arena_open(4 << 20), 0);
-    assert_int_equal(vault_create(lab->config, &refusal), 1);
-    *s = lab;
-    return 0;
-}
-
-static int teardown(void **s)
-{
-    struct lab *lab = *s;
-    config_free(lab->config);
-    assert_int_equal(secret_in_use(), 0); // nothing leaked in the arena
-    secret_arena_close();
-    scratch_remove(lab->dir);
-    free(lab);
-    return 0;
-}
-
-static void reopen(struct lab *lab, struct vault *v)
-{
-    struct refusal refusal;
-    assert_int_equal(vault_open(lab->config->age_key_file, lab->config->vault_file, v, &refusal), 0);
-}
-
-static void set(struct vault *v, const char *name, const char *value)
-{
-    const struct secret secret = {(uint8_t *)value, strlen(value)};
-    assert_int_equal(vault_set_secret(v, name, &secret, PATTERN_MANUAL), 0);
-}
-
-static void save(struct lab *lab, struct vault *v)
-{
-    struct refusal refusal;
-    assert_int_equal(vault_save(v, lab->config, &refusal), 0);
-}
+#include "vault_lab.h"
 
 static void fill(struct lab *lab)
 {
     struct vault v;
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(vault_add_principal(&v, "sync", PRINCIPAL_PLUGIN), 0);
     assert_int_equal(vault_add_principal(&v, "empty", PRINCIPAL_PLUGIN), 0);
-    set(&v, "token", "tok\"en\\ \n\xc3\xa9");
-    set(&v, "other", "o");
-    set(&v, "unused", "u");
+    lab_set(&v, "token", "tok\"en\\ \n\xc3\xa9");
+    lab_set(&v, "other", "o");
+    lab_set(&v, "unused", "u");
     assert_int_equal(vault_grant(&v, "token", "sync", "token"), 1);
     assert_int_equal(vault_grant(&v, "token", "sync", "token"), 0);
     assert_int_equal(vault_grant(&v, "other", "sync", "alias"), 1);
-    save(lab, &v);
+    lab_save(lab, &v);
     vault_close(&v);
 }
 
@@ -97,7 +41,7 @@ static void test_vault_open__what_was_saved(void **s)
     struct lab *lab = *s;
     struct vault v;
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(v.generation, 2);
     assert_int_equal(v.n_principals, 2);
     assert_int_equal(v.n_secrets, 3);
@@ -226,7 +170,7 @@ static void test_vault_set_secret__immutable(void **s)
     struct vault v;
     const struct secret same = {(uint8_t *)"o", 1}, other = {(uint8_t *)"p", 1};
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(vault_set_secret(&v, "other", &same, PATTERN_MANUAL), 0);
     assert_int_equal(vault_set_secret(&v, "other", &other, PATTERN_MANUAL), -EEXIST);
     vault_close(&v);
@@ -237,17 +181,19 @@ static void test_vault_grant__one_name_one_secret(void **s)
     struct lab *lab = *s;
     struct vault v;
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(vault_grant(&v, "unused", "sync", "alias"), -EEXIST);
     assert_int_equal(vault_grant(&v, "ghost", "sync", "ghost"), -ENOENT);
     vault_close(&v);
 }
 
+static int64_t now = 1000000;
+
 static int compose(struct vault *v, const char *principal, const char *need, bool required, size_t max,
                    struct vault_delivery *d, char name[static LIMIT_NAME])
 {
     char *const names[] = {(char *)need, NULL};
-    return vault_compose(v, principal, names, need ? 1 : 0, required, max, d, name);
+    return vault_compose(v, principal, names, need ? 1 : 0, required, max, now, d, name);
 }
 
 static void test_vault_compose__delivers_granted_names(void **s)
@@ -257,7 +203,7 @@ static void test_vault_compose__delivers_granted_names(void **s)
     struct vault_delivery d = {0};
     char name[LIMIT_NAME];
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(compose(&v, "sync", "token", true, 60000, &d, name), 0);
     assert_int_equal(d.n, 2);
     assert_string_equal(d.names[0], "alias");
@@ -274,7 +220,7 @@ static void test_vault_compose__fails_closed(void **s)
     struct vault_delivery d = {0};
     char name[LIMIT_NAME];
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     assert_int_equal(compose(&v, "ghost", NULL, true, 60000, &d, name), -ENOKEY);
     assert_int_equal(compose(&v, "ghost", "token", false, 60000, &d, name), -ENOKEY);
     assert_string_equal(name, "token");
@@ -298,12 +244,13 @@ static void test_vault_compose__never_revoked_ones(void **s)
     struct vault_delivery d = {0};
     char name[LIMIT_NAME];
     fill(lab);
-    reopen(lab, &v);
+    lab_open(lab, &v);
     vault_secret(&v, "token")->revoked = true;
     assert_int_equal(compose(&v, "sync", NULL, false, 60000, &d, name), 0);
     assert_int_equal(d.n, 1);
     vault_delivery_wipe(&d);
-    assert_int_equal(compose(&v, "sync", "token", false, 60000, &d, name), -ENOKEY);
+    assert_int_equal(compose(&v, "sync", "token", false, 60000, &d, name), -EKEYREVOKED);
+    assert_string_equal(name, "token");
     vault_close(&v);
 }
 
@@ -319,7 +266,6 @@ static void test_vault_lock__excludes(void **s)
     assert_int_equal(system(command), 0);
 }
 
-#define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 RUN(L(vault_create__twice_changes_nothing), L(vault_save__files_are_private), L(vault_open__what_was_saved),
     L(vault_open__nothing_readable_on_disk), L(vault_read_key__refuses_loose_keys), L(vault_open__rollback),
     L(vault_open__damaged), L(vault_open__odd_documents), L(vault_set_secret__immutable),

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What the ledger's condition does to the gateway: a bad one refuses the start in three lines; who cannot write it says so.
+# not: wall-abi2 (what is full, hung, stored or formatted meets no Landlock)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 2 || exit 1

@@ -1,6 +1,7 @@
 #!/bin/bash
 # A plugin that fills the file system of the ledger: what was acknowledged is not lost, new work is refused, and when there
 # is room again everything goes on by itself. fill-disk and fill-inodes of the attack catalogue.
+# not: wall-abi2 (what is full, hung, stored or formatted meets no Landlock)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 mkdir -p /var/lib/ductile && mount -t tmpfs -o size=6M,nr_inodes=400,mode=0711 full /var/lib/ductile || exit 1

@@ -2,7 +2,7 @@
 # A home on a file system that has stopped answering: what needs it is refused within the time limit, all else goes on.
 # `ignore`: whoever waits for it can be killed; `keep`: not even that, until its server is gone; `supervised`: the same
 # without cgroups.
-# not: wall-san (it waits, mostly)
+# not: wall-san, wall-abi2 (it waits, mostly)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 4 || exit 1

@@ -105,11 +105,12 @@ check "with its read-back the drop refuses by itself what it could not take away
 control "a drop that keeps the capabilities" keepcaps,nofilter,noproof $CLIMBED become-account raise-caps
 control "no Landlock domain" nolandlock,noproof ptrace-sibling proc-sibling signal-sibling
 control "no filter" nofilter,noproof userns-clone userns-unshare userns-clone3
-control "no no_new_privs" nonnp,noproof setuid-program
+control "no no_new_privs" nonnp,noproof setuid-program exec-sudo
+control "a drop that keeps descriptors" keepfds,noproof inherited-fd
 control "a drop that keeps the groups" keepgroups,noproof config home-code
 control "a drop that changes no uid" nouid,noproof,nonnp secret-zero vault config home-code become-service signal-warden
 control "a drop to the bus" asbus,noproof,nonnp become-bus signal-bus
-control "a drop to root" asroot,noproof,nonnp become-root list-floor list-accounts config
+control "a drop to root" asroot,noproof,nonnp become-root list-floor list-accounts config write-code write-units write-cron write-path
 
 # What only the host can open: modes.
 with() { # with CHANGE UNDO COMMAND...
@@ -126,14 +127,14 @@ check "control: a state_dir open to all: sibling-state is seen open" \
     with "chmod 755 /var/lib/ductile/accounts/untrusted" "chmod 700 /var/lib/ductile/accounts/untrusted" proves_open sibling-state@default sibling-state@matt
 getfacl -pR /home/matt >"$WORK/home.acl"
 MEND="setfacl --restore=$WORK/home.acl"
-check "control: credentials open to all: operator-ssh, operator-gh, home-code are seen open" \
-    with "chmod 755 /home/matt /home/matt/.ssh /home/matt/.config /home/matt/.config/gh; setfacl -m o::rx /home/matt /home/matt/ductile /home/matt/ductile/plugins" "$MEND" \
-    proves_open operator-ssh operator-gh home-code
+check "control: credentials open to all: operator-ssh, operator-gh, operator-creds, home-code are seen open" \
+    with "install -o matt -m 644 /dev/null /home/matt/.netrc; chmod 755 /home/matt /home/matt/.ssh /home/matt/.config /home/matt/.config/gh; setfacl -m o::rx /home/matt /home/matt/ductile /home/matt/ductile/plugins" "$MEND; rm /home/matt/.netrc" \
+    proves_open operator-ssh operator-gh operator-creds home-code
 
 # The gateway itself, dumpable, instead of twins: the two halves, the ledger, the socket.
 gateway() { BREAK=dumpable,nonnp,noproof start_gateway; }
 check "a gateway that can be read starts" gateway
-WARDEN_ROWS="api-socket signal-warden ptrace-warden readv-warden getfd-warden proc-warden"
+WARDEN_ROWS="api-socket signal-warden ptrace-warden readv-warden getfd-warden proc-warden service-environ"
 BUS_ROWS="ledger signal-bus ptrace-bus readv-bus getfd-bus proc-bus"
 control "a drop that changes no uid, beside it" nouid,keepcaps,dumpable,noproof,nonnp $WARDEN_ROWS
 control "a drop to the bus, beside it" asbus,keepcaps,dumpable,noproof,nonnp $BUS_ROWS
@@ -235,9 +236,9 @@ done
 
 # Login-equivalents: what is started there is outside of the drop. Told, in one line, as far as it is open.
 check "GATE-DOOR-02: what a credentialed account may start outside of the drop is told in one line" \
-    warning warn GATE-DOOR-02 matt 'open to a plugin: authorized-keys, shell-rc$' gate
-CLOSE="touch /home/matt/.profile; chown root /home/matt/.profile /home/matt/.ssh; chmod 644 /home/matt/.profile; chmod 700 /home/matt/.ssh"
-REOPEN="rm /home/matt/.profile; chown matt /home/matt/.ssh; chmod 700 /home/matt/.ssh"
+    warning warn GATE-DOOR-02 matt 'open to a plugin: authorized-keys, shell-rc, user-units$' gate
+CLOSE="touch /home/matt/.profile; chown root /home/matt/.profile /home/matt/.ssh /home/matt/.config; chmod 644 /home/matt/.profile; chmod 700 /home/matt/.ssh"
+REOPEN="rm /home/matt/.profile; chown matt /home/matt/.ssh /home/matt/.config; chmod 700 /home/matt/.ssh"
 check "GATE-DOOR-02: closed, it is not told" with "$CLOSE" "$REOPEN" silent GATE-DOOR-02 gate
 manager() { # a service manager that listens, as a login or linger has one
     local dir pid rc
@@ -250,7 +251,7 @@ for x, p in zip(s, sys.argv[1:]): x.bind(p); x.listen()
 time.sleep(60)' "$dir/bus" "$dir/systemd/private" >/dev/null &
     pid=$!
     for _ in $(seq 40); do [ -S "$dir/systemd/private" ] && break; sleep 0.05; done
-    warning warn GATE-DOOR-02 matt 'open to a plugin: user-manager, user-bus, authorized-keys, shell-rc$' gate
+    warning warn GATE-DOOR-02 matt 'open to a plugin: user-manager, user-bus, authorized-keys, shell-rc, user-units$' gate
     rc=$?
     kill $pid; rm -rf "$dir"
     return $rc
@@ -278,14 +279,16 @@ change "an event that only a confined plugin emits is told" GATE-TAINT-01 "$(add
     warning warn GATE-TAINT-01 handed-over 'step act runs unruly_matt as matt' gate
 
 # A probe whose twin fails too proves nothing. It is told; under `strict` it refuses.
-NO_PASSWD="setfacl -m u:ductile-default:--- /etc/passwd"
-change "a probe whose control fails is told" GATE-WALL-02 "$NO_PASSWD" "setfacl -b /etc/passwd" \
+ASK="ductile-install -q apply; rm -f /var/lib/ductile/ledger/*" # passwd decides doors: root is to ask again
+NO_PASSWD="setfacl -m u:ductile-default:--- /etc/passwd; $ASK"
+PASSWD="setfacl -b /etc/passwd; $ASK"
+change "a probe whose control fails is told" GATE-WALL-02 "$NO_PASSWD" "$PASSWD" \
     warning unproven GATE-WALL-02 default 'open secret zero /etc/ductile/secret/age.key: EACCES, but so was the twin' gate
 STRICT="service: {admission: {fail_on_sidedoor: strict}}"
 change "strict alone refuses nothing" GATE-WALL-02 "$(added "$STRICT")" "$GONE" silent GATE-WALL-02 gate
 strict() { # its verdict stays unproven; what changes is the outcome
     local rc
-    with "$NO_PASSWD; $(added "$STRICT")" "setfacl -b /etc/passwd; $GONE" bash -c "$(declare -f as_service); before=\$(find /var/lib/ductile/ledger -printf '%p %T@ %C@'); as_service /usr/local/bin/ductile-gate check --boot >$WORK/said 2>&1; rc=\$?; [ \"\$before\" = \"\$(find /var/lib/ductile/ledger -printf '%p %T@ %C@')\" ] || exit 1; exit \$rc"
+    with "$NO_PASSWD; $(added "$STRICT")" "$PASSWD; $GONE" bash -c "$(declare -f as_service); before=\$(find /var/lib/ductile/ledger -printf '%p %T@ %C@'); as_service /usr/local/bin/ductile-gate check --boot >$WORK/said 2>&1; rc=\$?; [ \"\$before\" = \"\$(find /var/lib/ductile/ledger -printf '%p %T@ %C@')\" ] || exit 1; exit \$rc"
     rc=$?
     told unproven GATE-WALL-02 default 'but so was the twin' && [ $rc = 78 ]
 }

@@ -12,9 +12,18 @@ cat >/etc/ductile/plugins.d/halves.yaml <<'Y'
 plugins:
   keeper: {run_as: untrusted, retry: {max_attempts: 1}}
   switched_off: {uses: unruly, run_as: default, enabled: false}
+api:
+  listen: "127.0.0.1:18780"
+  tokens:
+  - {name: all, secret_ref: all-token, scopes: ["*"]}
+webhooks:
+- {name: known, secret_ref: known-key, plugin: unruly}
+- {name: minted, secret_ref: minted-key, plugin: unruly}
 Y
 ductile-install -q apply >/dev/null 2>&1 && ductile plugin lock keeper >/dev/null || exit 1
 printf 'treasure-of-the-half' | ductile vault secret set treasure >/dev/null && ductile vault grant treasure keeper >/dev/null 2>&1
+printf 'a-key-that-the-attacker-has-as-well' | ductile vault secret set known-key >/dev/null && ductile vault grant known-key core >/dev/null 2>&1
+ductile vault secret set minted-key --auto >/dev/null && ductile vault grant minted-key core >/dev/null 2>&1 || exit 1
 install -m 4755 /opt/wall/rooted /opt/wall/rooted.setuid && mv /opt/wall/rooted.setuid /opt/wall/rooted
 install -d -m 700 /var/backups/ductile /opt/wall/mnt
 LEDGER=/var/lib/ductile/ledger RUN=/run/ductile

@@ -11,13 +11,17 @@ import os
 import re
 import sys
 
+from kernel import has_ia32
+
 DOCUMENT = next(p for p in (os.path.dirname(os.path.abspath(__file__)) + "/../../PRIVSEP.md",
                             "/usr/local/share/doc/ductile/PRIVSEP.md") if os.path.exists(p))
 DENIALS = {  # how a layer says no; another errno proves something else
     "seccomp": {"EPERM", "ENOSYS"}, "landlock": {"EACCES", "EXDEV"}, "dac": {"EACCES", "EPERM", "EROFS"}, "caps": {"EPERM"}, "nnp": {"EACCES"},
     "wire": {"ECONNREFUSED", "ETIMEDOUT", "EPERM"}, "seals": {"EPERM"}, "never given": {"ENOENT"}, "kernel": {"EPERM"}, "not dumpable": {"EPERM", "EACCES"},
 }
-UNPROVABLE = {"x32-call"}  # a kernel without x32 says the same; tests/unit/test_wall.c runs the filter instead
+UNPROVABLE = {"x32-call"}  # a kernel without such calls says the same; tests/unit/test_wall.c runs the filter instead
+if not has_ia32():
+    UNPROVABLE |= {"ia32-call", "ia32-setuid"}
 
 
 def table(half):

@@ -1,0 +1,50 @@
+#!/usr/bin/python3
+"""make bench-vault: a vault of 1,000 secrets beside `age -d` of the same file with the same key, whole processes,
+alternating, medians, in a nest: opened (`ductile-vault status`: decrypted, parsed, held, listed) and only decrypted
+(`ductile-vault decrypt`). The promise for opening is at most 0.6 of age's time."""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS, SECRETS = int(os.environ.get("BENCH_ROUNDS", 101)), int(os.environ.get("BENCH_SECRETS", 1000))
+KEY, VAULT = "/etc/ductile/secret/age.key", "/var/lib/ductile/vault/vault.age"
+OPEN, DECRYPT, AGE = ["ductile-vault", "status"], ["ductile-vault", "decrypt", "-i", KEY, VAULT], ["age", "-d", "-i", KEY, VAULT]
+
+
+def sh(command, **kw):
+    return subprocess.run(command, shell=True, check=True, capture_output=True, **kw).stdout
+
+
+def fill():
+    """The vault that apply made, with secrets in it; written as anybody may who has the key."""
+    plain = json.loads(sh("age -d -i %s %s" % (KEY, VAULT)))
+    plain["principals"] = {"p%d" % i: {"kind": "plugin", "status": "active", "created_ms": 1} for i in range(50)}
+    plain["secrets"] = {"secret_%d" % i: {"value": os.urandom(20).hex(), "pattern": "auto", "status": "active", "created_ms": 1, "updated_ms": 1,
+                                          "grants": [{"principal": "p%d" % (i % 50), "as": "secret_%d" % i}]} for i in range(SECRETS)}
+    recipient = sh("age-keygen -y " + KEY).decode().strip()
+    sh("age -r %s -o /root/vault.new && cat /root/vault.new >%s" % (recipient, VAULT), input=json.dumps(plain).encode())
+
+
+def once(argv):
+    begin = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return (time.perf_counter() - begin) * 1e3
+
+
+def main():
+    fill()
+    listed = sh(" ".join(OPEN)).count(b"\nsecret ")
+    if listed != SECRETS:
+        sys.exit("the vault opens with %d secrets, not %d" % (listed, SECRETS))
+    times = [[once(argv) for argv in (OPEN, DECRYPT, AGE)] for _ in range(ROUNDS + 5)][5:]
+    opened, decrypted, age = (statistics.median(column) for column in zip(*times))
+    print("%d secrets, %d bytes, %d rounds: age -d %.2f ms" % (SECRETS, os.path.getsize(VAULT), ROUNDS, age))
+    print("ductile-vault status   %.2f ms, ratio %.2f (promised: at most 0.6)" % (opened, opened / age))
+    print("ductile-vault decrypt  %.2f ms, ratio %.2f" % (decrypted, decrypted / age))
+    return 0 if opened <= 0.6 * age else 1
+
+
+sys.exit(main())
