@@ -49,7 +49,7 @@ ductile-install -q apply >/dev/null; ductile vault grant github_token leaky >/de
 # ---- start, run ---------------------------------------------------------------------------------------------------------
 "$SRC/tests/host/lib/watch.py" uid0 ductile 100 >"$WORK/uid0.json" & uid0=$!
 check "systemctl start passes the gate" start_gateway
-nice -n -10 "$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/token.json" & token=$!
+chrt --rr 10 "$SRC/tests/host/lib/watch.py" token /srv/forge.token 200 /tmp /var/tmp /dev/shm /var/lib/ductile /home/matt >"$WORK/token.json" & token=$!
 sleep 0.2
 run_sync() { ductile job run --json github_repo_sync poll >"$WORK/job.json"; cat "$WORK/job.json"; [ "$(json 'd["result"]' <"$WORK/job.json")" = "{'repositories': 3, 'cloned': 3, 'fetched': 0}" ]; }
 check "job run clones the three private repositories (pages, a rate limit, 401 without the token)" run_sync

@@ -75,11 +75,14 @@ unrecorded() { # killed between the change and its row
 check "a change whose row was never written is written down by the next" unrecorded
 opens_for_recovery() { [ -n "$(age -d -i "$WORK/recovery" $vault)" ]; }
 check "the recovery key opens it still" opens_for_recovery
-naive() { # naive HOW WORDS EVERY: the driver finds it
+naive() { # naive HOW WORDS EVERY: the driver finds it. It runs age, whose threads make no two runs alike, so a pass may miss
     local out
-    out=$(crash -e "$3" /opt/wall/naive "$1" $key $vault "$(age-keygen -y $key)") && { echo "$out"; echo "it was not found"; return 1; }
-    printf '%s\n' "$out"
-    grep -q "$2" <<<"$out"
+    for _ in 1 2 3; do
+        out=$(crash -e "$3" /opt/wall/naive "$1" $key $vault "$(age-keygen -y $key)") && { echo "$out"; echo "it was not found"; continue; }
+        printf '%s\n' "$out"
+        grep -q "$2" <<<"$out" && return
+    done
+    return 1
 }
 check "control: one who writes in place is found" naive inplace "the key does not open the vault" 1
 check "control: one who keeps the text in a file on its way is found" naive plaintext "plaintext was written to a file" 50

@@ -47,7 +47,7 @@ ended() { # ended JOB SECONDS PATTERN AT_MOST_MS
 clean_stop() {
     local pid=$(warden_pid) began=$SECONDS r; enqueue unruly_matt poll '{}' >/dev/null; sleep 0.5
     stop_gateway; r=$?; echo "exit $r after $((SECONDS - began)) s"
-    [ ! -e "/proc/$pid" ] && [ $r = 0 ] && gateway_log | tail -3 | grep -q 'stopped'
+    [ ! -e "/proc/$pid" ] && [ $r = 0 ] && { log_of "$pid" | tail -3; } >"$WORK/last" && cat "$WORK/last" && grep -q 'stopped' "$WORK/last"
 }
 for how in ignore keep supervised; do
     if [ $how = supervised ]; then start_gateway --no-cgroup || exit 1; else start_gateway || exit 1; fi

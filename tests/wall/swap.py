@@ -10,7 +10,7 @@ read by anybody), and 0 to 30 ms later puts evil code in place until the job has
   parent   the directory above the plugin is renamed away, one with evil code stands in for it, and is taken back
   mapping  the module, by stores through a shared mapping that was opened before the lock: no time changes (the
            entrypoint cannot be exec'd while somebody has it open for writing: ETXTBSY)
-  before   the entrypoint, by rename, 0 to 10 ms after the job was accepted: before the exec, mostly
+  before   the entrypoint, by rename, some ms after the job was accepted, aimed at the moment between check and exec
 Several plugins are attacked side by side, each by a process of its own, and share the RUNS. Evil code writes what it
 got into LEAK_DIR. `mapping` says LEAK_DIR.mapped and waits for LEAK_DIR.locked. Prints {"runs", "swapped", "answered", "refused", "leaks", "seconds"}.
 """
@@ -77,6 +77,7 @@ class Opens:
 class Swap:
     def __init__(self, plugin, evil, what):
         self.what = what
+        self.aim = 0.005  # seconds until the swap, for `before`: an attacker learns when the check is over
         name = "/lib/helper.py" if what in ("module", "mapping") else "/main.py"
         self.good, self.evil = plugin + name, evil + name
         self.root = os.path.dirname(plugin)
@@ -120,7 +121,7 @@ def one_run(opens, swap, plugin, ends):
     if swap.what != "before" and not opens.wait(10):
         swapped = False
     else:
-        time.sleep(random.uniform(0, 0.010 if swap.what == "before" else 0.030))
+        time.sleep(random.uniform(0, 2 * swap.aim if swap.what == "before" else 0.030))
         swap.on()
         swapped = True
         if swap.what == "parent":
@@ -131,6 +132,7 @@ def one_run(opens, swap, plugin, ends):
     if swapped and swap.what != "parent":
         swap.off()
     ends[state] = ends.get(state, 0) + 1
+    swap.aim *= 1.2 if state == "refused" else 0.9
     return swapped
 
 
