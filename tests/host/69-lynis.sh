@@ -4,6 +4,8 @@
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 make_people matt # people alone are a finding
+# Half of its time goes into what Debian has installed and what its mirrors offer, which nothing of ours can change.
+printf 'skip-test=%s\n' DEB-0880 PKGS-7392 PKGS-7394 PKGS-7410 >/etc/lynis/custom.prf
 audit() { # audit NAME [OPTION...]: the report is $WORK/NAME.dat
     (cd / && lynis audit system --quick --no-colors --report-file "$WORK/$1.dat" --log-file "$WORK/$1.log" "${@:2}") >"$WORK/$1.out" 2>&1 ||
         { tail -5 "$WORK/$1.out"; return 1; }

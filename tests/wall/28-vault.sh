@@ -125,9 +125,9 @@ check "an older vault is refused, also with its record, and accepted on purpose"
 # Whoever owns the ledger's file can hold it up: then an older vault is not taken for the newest.
 holding() { # holding COMMAND...: while another has the ledger for itself
     local rc
-    python3 -c 'import sqlite3, sys
+    python3 -c 'import sqlite3, time
 c = sqlite3.connect("/var/lib/ductile/ledger/ductile.db", isolation_level=None)
-c.execute("PRAGMA locking_mode=EXCLUSIVE"); c.execute("BEGIN EXCLUSIVE"); print("held", flush=True); sys.stdin.read()' < <(sleep 60) >"$WORK/held" &
+c.execute("PRAGMA locking_mode=EXCLUSIVE"); c.execute("BEGIN EXCLUSIVE"); print("held", flush=True); time.sleep(60)' >"$WORK/held" &
     until [ -s "$WORK/held" ]; do sleep 0.05; done
     "$@"
     rc=$?

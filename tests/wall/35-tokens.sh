@@ -200,8 +200,8 @@ check "a stop is clean" stop_gateway
 # listens_not REMEDY: the start is refused, and says what to do
 listens_not() { refuses 78 RUN-LISTEN-01 as_service /usr/local/bin/ductile-run serve >"$WORK/out"; local r=$?; cat "$WORK/out"; [ $r = 0 ] && grep -q "do:  set api.listen to $1" "$WORK/out"; }
 taken_port() {
-    python3 -c 'import socket, sys
-s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(); print("bound", flush=True); sys.stdin.read()' $PORT < <(exec sleep 60) >"$WORK/bound" &
+    python3 -c 'import socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen(); print("bound", flush=True); time.sleep(60)' $PORT >"$WORK/bound" &
     local pid=$!
     for _ in $(seq 100); do grep -q bound "$WORK/bound" && break; sleep 0.05; done
     listens_not 'a free port of this host: ss -ltnp'; local r=$?

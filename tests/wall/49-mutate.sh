@@ -1,7 +1,7 @@
 #!/bin/bash
 # Faults of an installed host, one at a time: the gate, run as the unit would, finds each by its id, and nothing else.
 # Beside the lab's hybrid instance there are two more, `ductile-full` (all confined) and `ductile-bare` (unconfined).
-# not: wall-san, wall-abi2 (the same decisions in a slower build)
+# not: wall-san, wall-abi2, host (the same decisions in a slower build; the real unit, its gate and real sudo: 50-refusals, 66-doors)
 # Mounts are among the faults: they are made where only this script and its children see them.
 [ -n "${PRIVATE:-}" ] || PRIVATE=1 exec unshare --mount --propagation private bash "$0" "$@"
 . "$(dirname "$0")/../lib/common.sh"
