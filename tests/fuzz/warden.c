@@ -302,6 +302,11 @@ static bool say(struct input *in, uint8_t op, struct odd *odd)
     int r_want = verdict == GOOD ? 1 : verdict == END ? -ENOTCONN : -EPROTO;
     if (verdict == GOOD && m.type == PROTO_FAILED)
         r_want = m.FAILED.refusal < REFUSE_COUNT_ ? -ECANCELED : -EPROTO;
+    // A bus that has ended still has last words, but asks for nothing.
+    const bool unheard =
+        w.bus_ended && (m.type == PROTO_SPAWN || m.type == PROTO_VERIFY || m.type == PROTO_AUDITED);
+    if (unheard && verdict == GOOD)
+        return link_receive(&w) == 1;
     if (verdict == GOOD && m.type == PROTO_SPAWN)
         *(may_begin(&m.SPAWN, flaw, len) ? &want.attested : &want.refused) += 1;
     if (verdict == GOOD && m.type == PROTO_VERIFY)
@@ -413,7 +418,7 @@ static void begin(void)
 }
 
 // Ops: 0-5 a message (SPAWN KILL AUDITED READY FAILED STOPPED), 6 a job's code is attested, 7 the gateway
-// stops, 8 something odd about the next message, 9 the bus reads, 10 VERIFY.
+// stops, 8 something odd about the next message, 9 the bus reads, 10 VERIFY, 11 the bus has ended.
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, data + size};
@@ -427,12 +432,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w.bus = (struct proto_link){.fd = pair[0], .me = PROTO_WARDEN};
     bus = (struct proto_link){.fd = pair[1], .me = PROTO_BUS};
     while (on && in.p < in.end) {
-        uint8_t op = take(&in) % 11;
+        uint8_t op = take(&in) % 12;
         switch (op) {
         case 6: attested(take(&in)); break;
         case 7: w.stopping = true; break;
         case 8: odd_take(&odd, &in); break;
         case 9: break;
+        case 11: w.bus_ended = true; break;
         case 10: on = say(&in, 6, &odd); break; // PROTO_VERIFY
         default: on = say(&in, op, &odd); break;
         }
@@ -455,6 +461,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #define ATTESTED(job)          6, job
 #define VERIFY(name, flaw)     10, name, flaw
 #define STOP                   7
+#define END_OF_BUS             11
 #define ODD(what, value)       8, what, value
 #define POKE(at, value)        8, 7, (at) >> 8, (at)&0xff, value
 enum { PLAIN, SECRETIVE, ALIAS, OFF, NEVER_LOCKED };
@@ -498,6 +505,9 @@ const struct seed seeds[] = {
     SEED("signed-unsealed", VERIFY(0, 4), VERIFY(0, 5), VERIFY(0, 6), VERIFY(0, 7), VERIFY(0, 8)),
     SEED("signed-without-a-body", ODD(1, 1), VERIFY(0, 0)),
     SEED("signed-while-stopping", STOP, VERIFY(0, 0)),
+    SEED("after-its-end", END_OF_BUS, SPAWN(1, PLAIN, 0), VERIFY(0, 0), AUDITED(1, 1), 5),
+    SEED("ended-before-its-answer", SPAWN(1, SECRETIVE, 0), ATTESTED(1), END_OF_BUS, AUDITED(1, 1),
+         KILL(1, REASON_CANCELLED)),
     SEED("replayed", SPAWN(1, PLAIN, 0), ODD(2, 255), SPAWN(2, PLAIN, 0)),
     SEED("no-body", ODD(1, 1), SPAWN(1, PLAIN, 0)),
     SEED("two-bodies", ODD(1, 3), SPAWN(1, PLAIN, 0)),

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,13 +47,20 @@ def basic(password, user="x"):
 
 
 class ForgeTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        made = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(made.cleanup)
+        cls.made = Path(made.name) / "root"
+        cls.commits = make_repos(cls.made, "octo", "alpha", "beta", "delta", "epsilon", "gamma")
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.root, self.token_file = self.folder / "root", self.folder / "token"
         self.token_file.write_text(TOKEN + "\n")
-        self.commits = make_repos(self.root, "octo", "alpha", "beta", "delta", "epsilon", "gamma")
+        shutil.copytree(self.made, self.root)
 
     def start(self, *options):
         port_file = self.folder / "port"
@@ -310,7 +318,7 @@ class GitTest(ForgeTest):
             self.assertIs(connection.sock, first)
 
     def test_big_pack_is_streamed(self):
-        self.grow(100)
+        self.grow(60)
         self.start()
         done = self.clone()
         self.assertEqual(done.returncode, 0, done.stdout)
