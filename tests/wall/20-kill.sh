@@ -1,5 +1,6 @@
 #!/bin/bash
 # Nothing outlives its job, a job beside it is not harmed, and a crash of either half leaves nothing running.
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 6 || exit 1

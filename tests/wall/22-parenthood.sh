@@ -1,6 +1,7 @@
 #!/bin/bash
 # A plugin is the warden's child, and can attack it as such: by whom it is traced, by what it makes its parent reap.
 # Each of these once stopped the warden, or cost it a slot, for good. With cgroups, then without.
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 2 || exit 1

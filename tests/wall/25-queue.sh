@@ -1,5 +1,6 @@
 #!/bin/bash
 # The durable queue, as people see it: what a plugin answers, and the rows that the ledger then holds.
+# not: wall-abi2 (what is queued meets no Landlock)
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 3 || exit 1

@@ -3,6 +3,7 @@
 # `ignore`: whoever waits for it can be killed; `keep`: not even that, until its server is gone; `supervised`: the same
 # without cgroups.
 # not: wall-san, wall-abi2 (it waits, mostly)
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 4 || exit 1

@@ -2,6 +2,7 @@
 # What nobody with a key does to the API over TCP: stops, memory, places, time; and a token that ends while its
 # request comes.
 # not: host, wall-abi2 (the booted tree has no age; nothing in it meets Landlock)
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 . "$SRC/tests/lib/vault.sh"

@@ -2,6 +2,7 @@
 # What tries the wall must itself be sound: a target that hangs delays nothing and is told, what could not be judged
 # refuses under strict, and a breach stops the account it was found for, and no other.
 # not: wall-san, wall-abi2, host (time limits and the flag are the same there; 67-prove.sh shows the unit)
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 3 || exit 1

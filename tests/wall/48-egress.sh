@@ -1,6 +1,7 @@
 #!/bin/bash
 # accounts.*.egress: what a list names connects, all else is refused with an errno, by rules that only root loads. The
 # gate tries it; without the rules it refuses the boot, and the same connects open.
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 2 || exit 1

@@ -3,6 +3,7 @@
 # (tests/popped). What he got and did not get is held, row by row, against the tables of PRIVSEP.md. Controls: the same
 # attempts behind no wall, and behind one with a layer less.
 # not: wall-san (every half in it is of build/broken)
+# waits
 . "$(dirname "$0")/../lib/common.sh"
 . "$SRC/tests/lib/lab.sh"
 lab 2 || exit 1

@@ -7,11 +7,16 @@
 // PTRACE_SEIZE too, and left stopped, or killed. Prints {"stopped", "late", "seized", "last"} after RUNS or
 // SECONDS.
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,33 +55,71 @@ static int stopped_as(pid_t pid, const char *name)
     return 0;
 }
 
-int main(int argc, char **argv)
-{
-    static char seen[SEEN];
-    int stopped = 0, late = 0, seized = 0, caught = 0;
+// Shared by the watchers, one on each processor: who shares one with the child sees nothing while that runs.
+static struct {
+    atomic_int stopped, late, seized, caught;
+    atomic_char seen[SEEN];
+} * all;
 
-    if (argc < 4)
-        return 64;
-    const int runs = (int)strtol(argv[2], NULL, 10);
-    const time_t end = time(NULL) + strtol(argv[3], NULL, 10);
-    while (stopped < runs && time(NULL) < end) {
+static void watch(const char *name, int runs, time_t end, bool and_kill)
+{
+    while (all->stopped < runs && time(NULL) < end) {
         const pid_t last = newest();
         for (pid_t pid = last > 4 ? last - 4 : 1; pid < last + AHEAD; pid++) {
-            if (pid == getpid() || seen[pid % SEEN] || kill(pid, SIGSTOP) < 0)
+            if (all->seen[pid % SEEN] || kill(pid, SIGSTOP) < 0 || atomic_exchange(&all->seen[pid % SEEN], 1))
                 continue;
-            seen[pid % SEEN] = 1;
-            if (!stopped_as(pid, argv[1])) {
+            if (!stopped_as(pid, name)) {
                 kill(pid, SIGCONT);
-                late++;
+                all->late++;
                 continue;
             }
-            stopped++;
-            caught = pid;
-            if (argc > 4)
+            all->stopped++;
+            all->caught = pid;
+            if (and_kill)
                 kill(pid, SIGKILL);
-            seized += ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
+            all->seized += ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0;
         }
     }
-    printf("{\"stopped\": %d, \"late\": %d, \"seized\": %d, \"last\": %d}\n", stopped, late, seized, caught);
+}
+
+int main(int argc, char **argv)
+{
+    cpu_set_t cpus;
+
+    if (argc < 4 || sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+        return 64;
+    all = mmap(NULL, sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED)
+        return 71;
+    const time_t end = time(NULL) + strtol(argv[3], NULL, 10);
+    pid_t watchers[CPU_SETSIZE];
+    int n = 0, go[2];
+    if (pipe(go) < 0)
+        return 71;
+    all->seen[getpid() % SEEN] = 1;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &cpus))
+            continue;
+        watchers[n] = fork();
+        if (watchers[n] == 0) {
+            cpu_set_t one;
+            char none;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            sched_setaffinity(0, sizeof(one), &one);
+            close(go[1]);
+            if (read(go[0], &none, 1) != 0) // until all are there, and none stops another
+                _exit(71);
+            watch(argv[1], (int)strtol(argv[2], NULL, 10), end, argc > 4);
+            _exit(0);
+        }
+        if (watchers[n] > 0)
+            all->seen[watchers[n++] % SEEN] = 1;
+    }
+    close(go[1]);
+    for (int i = 0; i < n; i++)
+        waitpid(watchers[i], NULL, 0);
+    printf("{\"stopped\": %d, \"late\": %d, \"seized\": %d, \"last\": %d}\n", all->stopped, all->late,
+           all->seized, all->caught);
     return 0;
 }
