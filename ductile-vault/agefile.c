@@ -89,17 +89,6 @@ static int commit_output(struct work *w)
     return r < 0 ? output_refused(w, r) : 0;
 }
 
-static ssize_t read_input(void *ctx, void *buf, size_t size)
-{
-    const struct work *w = ctx;
-
-    for (;;) {
-        ssize_t n = read(w->in, buf, size);
-        if (n >= 0 || errno != EINTR)
-            return n < 0 ? err_last() : n;
-    }
-}
-
 static int write_output(void *ctx, const void *data, size_t len)
 {
     const struct work *w = ctx;
@@ -192,7 +181,7 @@ static int encrypt(struct work *w)
     const struct age_targets targets = {.recipients = (const uint8_t(*)[AGE_KEY_LEN])recipients,
                                         .n = n,
                                         .passphrase = w->passphrase.len > 0 ? &w->passphrase : NULL};
-    const struct age_source source = {read_input, w};
+    const struct age_source source = {age_read_fd, &w->in};
     const struct age_sink sink = {write_output, w};
     r = age_encrypt_stream(&source, &targets, opt_given(o, OPT_ARMOR), &sink);
     return r < 0 ? encrypt_refused(w, r) : commit_output(w);
@@ -318,7 +307,7 @@ static int decrypt(struct work *w)
         return r;
     const struct age_keys keys = {
         .identities = w->identities, .n = w->n, .passphrase = w->passphrase.len > 0 ? &w->passphrase : NULL};
-    const struct age_source source = {read_input, w};
+    const struct age_source source = {age_read_fd, &w->in};
     const struct age_sink sink = {write_output, w};
     r = age_decrypt_stream(&source, &keys, &sink);
     return r < 0 ? decrypt_refused(w, r) : commit_output(w);

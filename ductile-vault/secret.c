@@ -226,19 +226,26 @@ static int keep_set(struct session *s, const char *name, const struct times *t, 
     return r;
 }
 
+// What set and roll are given, and the vault to put it in.
+static int asked(struct session *s, const char *name, int fd, struct times *ret_times,
+                 struct secret *ret_value)
+{
+    int r = bad_name(s, name);
+
+    if (r == 0)
+        r = get_times(s, ret_times);
+    if (r == 0)
+        r = get_value(s, fd, name, ret_value);
+    return r < 0 ? r : session_open(s, true);
+}
+
 static int set_secret(struct session *s, const char *name, int fd)
 {
     struct secret value = {0};
     struct times t = {0};
     enum secret_pattern pattern = opt_given(s->opts, OPT_AUTO) ? PATTERN_AUTO : PATTERN_MANUAL;
-    int r = bad_name(s, name);
+    int r = asked(s, name, fd, &t, &value);
 
-    if (r == 0)
-        r = get_times(s, &t);
-    if (r == 0)
-        r = get_value(s, fd, name, &value);
-    if (r == 0)
-        r = session_open(s, true);
     size_t before = s->vault.n_secrets;
     if (r == 0) {
         r = vault_set_secret(&s->vault, name, &value, pattern);
@@ -296,14 +303,8 @@ static int roll_secret(struct session *s, const char *name, int fd)
     struct secret value = {0};
     struct times t = {0};
     char detail[128], date[24], kept[128];
-    int r = bad_name(s, name);
+    int r = asked(s, name, fd, &t, &value);
 
-    if (r == 0)
-        r = get_times(s, &t);
-    if (r == 0)
-        r = get_value(s, fd, name, &value);
-    if (r == 0)
-        r = session_open(s, true);
     if (r == 0) {
         r = vault_roll_secret(&s->vault, name, &value, t.keep_ms);
         r = r < 0 ? roll_refused(s, name, r) : 0;

@@ -246,7 +246,7 @@ static int bounded_write(void *ctx, const void *data, size_t len)
     return 0;
 }
 
-static ssize_t file_read(void *ctx, void *buf, size_t size)
+ssize_t age_read_fd(void *ctx, void *buf, size_t size)
 {
     const int *fd = ctx;
     ssize_t n;
@@ -261,7 +261,7 @@ int age_decrypt(int fd, const struct age_identity *identity, size_t max, struct 
 {
     struct stat st;
     struct bounded b = {.max = max};
-    const struct age_source source = {file_read, &fd};
+    const struct age_source source = {age_read_fd, &fd};
     const struct age_sink sink = {bounded_write, &b};
     const struct age_keys keys = {.identities = identity, .n = 1};
 

@@ -51,6 +51,8 @@ struct age_source {
     ssize_t (*read)(void *ctx, void *buf, size_t size);
     void *ctx;
 };
+// Its read for a descriptor: *(const int *)ctx.
+ssize_t age_read_fd(void *ctx, void *buf, size_t size);
 struct age_sink {
     int (*write)(void *ctx, const void *data, size_t len);
     void *ctx;

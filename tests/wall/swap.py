@@ -132,7 +132,7 @@ def one_run(opens, swap, plugin, ends):
     if swapped and swap.what != "parent":
         swap.off()
     ends[state] = ends.get(state, 0) + 1
-    swap.aim *= 1.2 if state == "refused" else 0.9
+    swap.aim = min(swap.aim * (1.2 if state == "refused" else 0.9), 1)
     return swapped
 
 
