@@ -43,14 +43,29 @@ no_namespaces() { setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin share/
 check "root without the right to namespaces: the same, and nothing runs as root" no_namespaces
 check "and leaves nothing behind either" left
 interrupted() {
-    local at
+    local at demo
     for at in 0.1 0.3 0.5 0.7 0.9; do
         timeout -s INT $at share/demo/demo >/dev/null 2>&1
-        timeout -s INT $at setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp "$copy/share/demo/demo" >/dev/null 2>&1
+        env --default-signal=INT setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp "$copy/share/demo/demo" >/dev/null 2>&1 &
+        demo=$!
+        sleep $at
+        for _ in 1 2 3 4 5 6; do kill -INT $demo; done 2>/dev/null # as an impatient user would: each may cut the first's answer short
+        wait $demo
     done
     left
 }
 check "interrupted at five moments, it leaves nothing behind" interrupted
+# A git that leaves something running, which writes on for two seconds: what is removed before it has ended comes back.
+lingering() {
+    printf '#!/bin/sh\n[ -z "$DEMO" ] || [ -e "$DEMO/late" ] || { mkdir "$DEMO/late"; (i=0; while [ $i -lt 20 ]; do i=$((i + 1)); mkdir -p "$DEMO/late/$i"; sleep 0.1; done) >/dev/null 2>&1 & }\nexec /usr/bin/git "$@"\n' >"$copy/git" && chmod 755 "$copy/git"
+    (cd "$copy" && PATH=$copy:$PATH nobody >"$log" 2>&1) &
+    for _ in $(seq 100); do ls -d /tmp/ductile-demo.*/late >/dev/null 2>&1 && break; sleep 0.05; done
+    ls -d /tmp/ductile-demo.*/late >/dev/null || return 1
+    pkill -INT -o -f "$copy/share/demo/demo"
+    wait
+    left
+}
+check "nor when a process of it lives on and writes" lingering
 # Its first removal is cut short by a signal, as Ctrl-C would: `find` stands for the moment.
 cut() {
     printf '#!/bin/sh\n[ -e "%s/cut" ] && exec /usr/bin/find "$@"\n: >"%s/cut"\nkill -INT $PPID\n' "$copy" "$copy" >"$copy/find" && chmod 755 "$copy/find"
