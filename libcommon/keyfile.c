@@ -9,6 +9,9 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+// A vault that is there opens with the key that was there, and with no new one.
+#define NO_KEY_REMEDY "put the key back from a backup, or, where there is no vault yet: ductile-vault init"
+
 bool keyfile_is_credential(const char *key_file)
 {
     return str_starts(key_file, KEYFILE_CREDENTIAL);
@@ -113,7 +116,7 @@ static int check_file(int fd, const char *path, bool credential, struct refusal 
     int r = fstat(fd, &st), n;
 
     if (r < 0 || !S_ISREG(st.st_mode))
-        return refused(refusal, path, "ductile-vault init", "it is not a regular file");
+        return refused(refusal, path, NO_KEY_REMEDY, "it is not a regular file");
     n = read_acl(fd, acl, ARRAY_LEN(acl));
     if (credential && n > 0 && st.st_uid == 0 && is_for_us_alone(acl, n))
         return 0; // the service manager's way where it cannot give the file away
@@ -158,8 +161,7 @@ static int open_refused(const char *path, const char *part, int r, struct refusa
     if (r == -ELOOP || r == -ENOTDIR)
         return refused(refusal, path, "put a real file there, or the real path into secrets.age_key_file",
                        "%s is a symbolic link, or no directory (%s)", part, errno_name(-r));
-    return refused(refusal, path,
-                   r == -ENOENT ? "ductile-vault init" : "run this as root or as the service user",
+    return refused(refusal, path, r == -ENOENT ? NO_KEY_REMEDY : "run this as root or as the service user",
                    "%s: %s (%s)", part, strerror(-r), errno_name(-r));
 }
 

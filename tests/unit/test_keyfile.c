@@ -124,7 +124,8 @@ static void test_keyfile_open__links(void **s)
     bad(through, "link is a symbolic link", "real path");
     assert_int_equal(unlink(link), 0);
     snprintf(through, sizeof(through), "%s/absent", lab->sub);
-    bad(through, "ENOENT", "ductile-vault init");
+    bad(through, "ENOENT",
+        "put the key back from a backup, or, where there is no vault yet: ductile-vault init");
     assert_int_equal(mkfifo(through, 0600), 0); // and it does not hang
     bad(through, "not a regular file", "init");
 }
