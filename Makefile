@@ -131,6 +131,7 @@ help:
 	@echo 'make postures   draws share/doc/posture-*.svg from what the gate finds  (root)'
 	@echo 'make bench-gate   what the check at boot costs, up to 200 accounts and 1,000 plugins  (root)'
 	@echo 'make bench-vault  opening a vault of 1,000 secrets beside age -d  (root)'
+	@echo 'make bench-compose  what a spawn takes of a vault of 10,000 secrets'
 	@echo 'make bench-mask   what masking secrets in an answer costs'
 	@echo 'make deps       what all of this needs, by apt       make clean       V=1 shows commands'
 

@@ -1,5 +1,5 @@
 // What opening a full vault costs, and what a spawn then takes of it: 10,000 secrets, 1,000 principals, the
-// way the warden does it. `make bench-vault`.
+// way the warden does it. `make bench-compose`.
 //
 //   compose [SECRETS [PRINCIPALS [ROUNDS]]]
 #include "str.h"
