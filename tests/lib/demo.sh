@@ -5,7 +5,7 @@ log=$(mktemp)
 copy=$(mktemp -d) # where somebody else can read it: a clone in /root is not
 trap 'rm -rf "$log" "$copy"' EXIT
 mkdir "$copy/tests" && cp -R bin share "$copy/" && cp -R tests/lib "$copy/tests/" && chmod -R a+rX "$copy"
-nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp "$copy/share/demo/demo"; }
+nobody=(env --default-signal=INT setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp "$copy/share/demo/demo")
 traces() { # what a demo could leave on this host
     pgrep -fa 'bin/ductile-(run|gate)|ductile/ductile-bus|bin/ductile-bus' | grep -v defunct
     pgrep -fa 'lib/forge.py|src/forge.py|share/demo|src/demo/'
@@ -37,7 +37,7 @@ terminal() { GIT_PAGER='sed s/^/paged:/' timeout -k 5 90 script -qec share/demo/
 check "on a terminal it asks for no pager, and waits for no key" terminal
 broken() { DEMO_BREAK=keepcaps share/demo/demo >"$log" 2>&1; [ $? = 1 ] && grep -qE '^become-bus .*ALLOWED' "$log" && grep -q 'THE WALL WAS CLIMBED' "$log"; }
 check "control: a drop that keeps the capabilities is climbed, says ALLOWED, exits 1" broken
-loud() { nobody >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -q 'NO WALL IN THIS DEMO' "$log" && grep -q 'not root' "$log" && grep -qE '^secret-zero .*ALLOWED' "$log"; }
+loud() { "${nobody[@]}" >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -q 'NO WALL IN THIS DEMO' "$log" && grep -q 'not root' "$log" && grep -qE '^secret-zero .*ALLOWED' "$log"; }
 check "without root: unconfined, said loudly, and secret zero is open" loud
 no_namespaces() { setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin share/demo/demo >"$log" 2>&1 || { tail -5 "$log"; return 1; }; grep -E 'Reason| uid 0 ' "$log"; grep -q 'namespaces are not to be had here' "$log" && ! grep -q ' uid 0 ' "$log"; }
 check "root without the right to namespaces: the same, and nothing runs as root" no_namespaces
@@ -46,7 +46,7 @@ interrupted() {
     local at demo
     for at in 0.1 0.3 0.5 0.7 0.9; do
         timeout -s INT $at share/demo/demo >/dev/null 2>&1
-        env --default-signal=INT setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ TMPDIR=/tmp "$copy/share/demo/demo" >/dev/null 2>&1 &
+        "${nobody[@]}" >/dev/null 2>&1 &
         demo=$!
         sleep $at
         for _ in 1 2 3 4 5 6; do kill -INT $demo; done 2>/dev/null # as an impatient user would: each may cut the first's answer short
@@ -55,15 +55,19 @@ interrupted() {
     left
 }
 check "interrupted at five moments, it leaves nothing behind" interrupted
-# A git that leaves something running, which writes on for two seconds: what is removed before it has ended comes back.
+# A git that leaves something running, which writes on for four seconds: what is removed before it has ended comes back.
 lingering() {
-    printf '#!/bin/sh\n[ -z "$DEMO" ] || [ -e "$DEMO/late" ] || { mkdir "$DEMO/late"; (i=0; while [ $i -lt 20 ]; do i=$((i + 1)); mkdir -p "$DEMO/late/$i"; sleep 0.1; done) >/dev/null 2>&1 & }\nexec /usr/bin/git "$@"\n' >"$copy/git" && chmod 755 "$copy/git"
-    (cd "$copy" && PATH=$copy:$PATH nobody >"$log" 2>&1) &
+    local demo path=$copy:$PATH
+    printf '#!/bin/sh\n[ -z "$DEMO" ] || [ -e "$DEMO/late" ] || { mkdir "$DEMO/late"; (i=0; while [ $i -lt 40 ]; do i=$((i + 1)); mkdir -p "$DEMO/late/$i"; sleep 0.1; done) >/dev/null 2>&1 & }\nexec /usr/bin/git "$@"\n' >"$copy/git" && chmod 755 "$copy/git"
+    PATH=$path "${nobody[@]}" >"$log" 2>&1 || return 1
+    left || return 1
+    PATH=$path "${nobody[@]}" >"$log" 2>&1 &
+    demo=$!
     for _ in $(seq 100); do ls -d /tmp/ductile-demo.*/late >/dev/null 2>&1 && break; sleep 0.05; done
     ls -d /tmp/ductile-demo.*/late >/dev/null || return 1
-    pkill -INT -o -f "$copy/share/demo/demo"
-    wait
-    left
+    kill -INT $demo
+    wait $demo
+    [ $? = 130 ] && sleep 1 && left
 }
 check "nor when a process of it lives on and writes" lingering
 # Its first removal is cut short by a signal, as Ctrl-C would: `find` stands for the moment.
