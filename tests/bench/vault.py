@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 """make bench-vault: a vault of 1,000 secrets beside `age -d` of the same file with the same key, whole processes,
-alternating, medians, in a nest. The promise, at most 0.6 of age's time, is for the same work: `ductile-vault decrypt`.
-`ductile-vault status` also parses what it decrypts, holds it in locked memory, asks the ledger from a process of its own
-whether this is an older vault, and prints a thousand lines; it is shown beside."""
+alternating, medians, in a nest: opened (`ductile-vault status`: decrypted, parsed, held, asked of the ledger, listed) and
+only decrypted (`ductile-vault decrypt`). The promise for opening is at most 0.6 of age's time."""
 import json
 import os
 import statistics
@@ -43,9 +42,9 @@ def main():
     times = [[once(argv) for argv in (OPEN, DECRYPT, AGE)] for _ in range(ROUNDS + 5)][5:]
     opened, decrypted, age = (statistics.median(column) for column in zip(*times))
     print("%d secrets, %d bytes, %d rounds: age -d %.2f ms" % (SECRETS, os.path.getsize(VAULT), ROUNDS, age))
-    print("ductile-vault decrypt  %.2f ms, ratio %.2f (promised: at most 0.6)" % (decrypted, decrypted / age))
-    print("ductile-vault status   %.2f ms, ratio %.2f" % (opened, opened / age))
-    return 0 if decrypted <= 0.6 * age else 1
+    print("ductile-vault decrypt  %.2f ms, ratio %.2f" % (decrypted, decrypted / age))
+    print("ductile-vault status   %.2f ms, ratio %.2f (promised: at most 0.6)" % (opened, opened / age))
+    return 0 if opened <= 0.6 * age else 1
 
 
 sys.exit(main())
