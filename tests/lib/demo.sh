@@ -77,3 +77,14 @@ cut() {
     [ -e "$copy/cut" ] && left
 }
 check "nor when it is interrupted while it cleans up" cut
+# A signal between the nest's fork and its next line, which a sleep widens: what was forked ends all the same.
+gap() {
+    local nest=$copy/tests/lib/nest.gap
+    sed 's/^NEST_CGROUP=.* &$/&\nsleep 0.5/' tests/lib/nest >"$nest" && chmod 755 "$nest" && grep -qx 'sleep 0.5' "$nest" || return 1
+    "$nest" sleep 4 &
+    sleep 0.25
+    kill -TERM $!
+    wait $!
+    [ $? = 143 ] && ! pgrep -fa 'nest.gap --inside' && left
+}
+check "nor does its nest, when a signal comes between a fork and the next line" gap
