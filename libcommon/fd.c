@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 
+enum { OPEN_TRIES = 1000 };
+
 int fd_open_root(const char *dir)
 {
     int fd = open(dir && dir[0] ? dir : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -25,9 +27,16 @@ int fd_open(int root, const char *path, int flags, mode_t mode)
         .mode = flags & O_CREAT ? mode : 0,
         .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
-    long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-
-    return fd < 0 ? err_last() : (int)fd;
+    // openat2(2) cannot tell whether a ".." stayed below root when any mount or rename of the host, by
+    // whoever, ran beside it: EAGAIN, and the caller may ask again.
+    for (int tries = 0; tries < OPEN_TRIES; tries++) {
+        long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+        if (fd >= 0)
+            return (int)fd;
+        if (errno != EAGAIN)
+            break;
+    }
+    return err_last();
 }
 
 int fd_open_parent(int root, const char *path, const char **ret_name)

@@ -11,7 +11,7 @@
 MUST int fd_open_root(const char *dir);
 
 // Opens an absolute path below root with openat2(2): no symlink in any component (-ELOOP), no magic link, no
-// way out of root. O_CLOEXEC|O_NOFOLLOW are implied. -errno.
+// way out of root. O_CLOEXEC|O_NOFOLLOW are implied. A ".." holds also while others rename. -errno.
 MUST int fd_open(int root, const char *path, int flags, mode_t mode);
 // Opens the parent directory of path (O_PATH) and points *ret_name at the last component.
 MUST int fd_open_parent(int root, const char *path, const char **ret_name);

@@ -1,6 +1,10 @@
 #include "fd.h"
 #include "unit.h"
+#include <linux/openat2.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 struct lab {
     char *dir;
@@ -65,6 +69,43 @@ static void test_fd_open__no_way_out(void **s)
     char text[8] = "";
     assert_true(fd >= 0 && read(fd, text, 7) == 6);
     assert_string_equal(text, "inside");
+}
+
+// Anyone may rename his own files without end, and each rename anywhere can make openat2 give up on a "..".
+static pid_t rename_without_end(const struct lab *lab)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        while (renameat(lab->root, "x", lab->root, "y") == 0 && renameat(lab->root, "y", lab->root, "x") == 0)
+            continue;
+        _exit(1);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static void test_fd_open__dots_beside_renames(void **s)
+{
+    const char *path = "/d/../d/../d/../f";
+    struct lab *lab = *s;
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
+    int given_up = 0, refused = 0;
+    make(lab, "f", "");
+    make(lab, "x", "");
+    assert_int_equal(mkdirat(lab->root, "d", 0755), 0);
+    pid_t pid = rename_without_end(lab);
+    for (int i = 0; i < 1000000 && given_up < 1000; i++) {
+        OWNED(fd_closep) int naive = (int)syscall(SYS_openat2, lab->root, path, &how, sizeof(how));
+        given_up += naive < 0 && errno == EAGAIN;
+        OWNED(fd_closep) int fd = fd_open(lab->root, path, O_RDONLY, 0);
+        refused += fd < 0;
+    }
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    print_message("# openat2 gave up %d times, fd_open %d\n", given_up, refused);
+    assert_in_range(given_up, 10, 1000); // the control
+    assert_int_equal(refused, 0);
 }
 
 static void test_fd_stat__link_itself(void **s)
@@ -173,7 +214,7 @@ static void test_fd_list__sorted(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
-RUN(L(fd_open__symlink_anywhere), L(fd_open__no_way_out), L(fd_stat__link_itself),
-    L(fd_read_file__limits_and_kinds), L(fd_replace_file__atomic_and_private),
+RUN(L(fd_open__symlink_anywhere), L(fd_open__no_way_out), L(fd_open__dots_beside_renames),
+    L(fd_stat__link_itself), L(fd_read_file__limits_and_kinds), L(fd_replace_file__atomic_and_private),
     L(fd_replace_file__failure_leaves_nothing), T(fd_sealed__cannot_change),
     T(fd_check_sealed__refuses_others), L(fd_list__sorted))
