@@ -384,18 +384,33 @@ static int get_fd(const struct attempt_target *t)
     return result(pidfd < 0 ? pidfd : fd);
 }
 
+// A process that has ended is there until somebody waits for it, without memory; its maps open then for
+// everybody (proc_mem_open finds none that could be forbidden), and there is nothing in them. A living one's
+// are never empty.
+static int read_maps(pid_t pid)
+{
+    char path[64], byte;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    OWNED(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, &byte, 1);
+    return n < 0 ? err_last() : n == 0 ? -ESRCH : 0;
+}
+
 static int open_proc(const struct attempt_target *t)
 {
-    static const char *const names[] = {"mem", "environ", "maps", "fd/0", "root/etc", "cwd/."};
-    int first = 0;
+    static const char *const names[] = {"mem", "environ", "fd/0", "root/etc", "cwd/."};
+    int first = read_maps(t->pid);
 
+    if (first == 0)
+        return 0;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char path[64];
         snprintf(path, sizeof(path), "/proc/%d/%s", t->pid, names[i]);
         int r = open_path(path, O_RDONLY | O_NONBLOCK);
         if (r == 0)
             return 0;
-        if (first == 0 || r == -ENOENT)
+        if (first == -ESRCH || r == -ENOENT)
             first = r;
     }
     return first;

@@ -128,3 +128,27 @@ forged() { install -o matt -m 644 /dev/null /run/ductile/x && mv /run/ductile/x 
 check "a flag that is not the service's stops every account" forged
 check "prove makes it anew" eval 'gate prove >/dev/null 2>&1; sleep 0.2; succeeds unruly'
 stop_gateway
+
+# ---- a gateway that ends meanwhile --------------------------------------------------------------------------------------
+# Until somebody waits for it, a process that has ended is there without memory, and its maps open for everybody, empty.
+beside_ended() { # beside_ended COMMAND...: the lock names a warden that has just ended
+    local pid rc
+    python3 - <<'P' & pid=$!
+import os, pwd, time
+def as_user(name, do):
+    pid = os.fork()
+    if pid == 0:
+        user = pwd.getpwnam(name)
+        os.setgroups([]); os.setgid(user.pw_gid); os.setuid(user.pw_uid); do(); os._exit(0)
+    return pid
+with open("/run/ductile/lock", "w") as f:
+    f.write("warden %d\nbus %d\n" % (as_user("ductile", lambda: None), as_user("ductile-bus", lambda: time.sleep(60))))
+time.sleep(60)
+P
+    for _ in $(seq 40); do grep -qs bus /run/ductile/lock && break; sleep 0.05; done; sleep 0.2
+    grep Z "/proc/$(warden_pid)/stat" >/dev/null && setpriv --reuid=ductile-default --clear-groups cat "/proc/$(warden_pid)/maps"; rc=$?
+    [ $rc = 0 ] && { "$@"; rc=$?; }
+    kill $pid "$(bus_pid)"; wait $pid 2>/dev/null; rm /run/ductile/lock
+    return $rc
+}
+check "a warden that has ended, and that nobody has waited for yet, is no breach" beside_ended says 0 '^proc-warden .*denied EACCES' -- gate prove

@@ -40,7 +40,7 @@ for _ in $(seq 100); do grep -q ready "$WORK/heard" && break; sleep 0.05; done
 # dials PLUGIN EXPRESSION: what the plugin got, as r["KIND ADDRESS PORT"]
 dials() {
     ductile job run --json "$1" poll --payload '{"ports": [8001, 8002]}' >"$WORK/job.json"
-    json "[d['state'], d.get('result'), d['attempts'][-1]]" <"$WORK/job.json"
+    json "[d['state'], d['reason'], d.get('result'), d['attempts'][-1]]" <"$WORK/job.json"
     python3 -c 'import json,sys; job=json.load(open(sys.argv[1])); r=job["result"]; layers=job["attempts"][-1]["layers"].split(","); sys.exit(0 if eval(sys.argv[2]) else 1)' "$WORK/job.json" "$2"
 }
 OPEN='all(r["tcp %s %d" % (a, p)] == "connected" for a in ("127.0.0.1", "127.1.2.3", "::1") for p in (8001, 8002))'
@@ -86,6 +86,7 @@ if [ -n "$HOST" ]; then
     check "a restart and a reload of what flushes all rules (nftables.service) bring ours back" flushed
     systemctl stop nftables ductile
     nft delete table inet ductile 2>/dev/null
+    rm -f /run/ductile/breach # a gate that ran while they were flushed saw what was true then
 fi
 # No gate before the gateway, nor beside it: that would see what we do, and the warden would refuse the job.
 unwatched=/run/systemd/system/ductile-prove.service.d
