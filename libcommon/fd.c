@@ -33,7 +33,7 @@ int fd_open(int root, const char *path, int flags, mode_t mode)
         long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
         if (fd >= 0)
             return (int)fd;
-        if (errno != EAGAIN)
+        if (errno != EAGAIN || !strstr(path, "..")) // of a file with a lease it stays so
             break;
     }
     return err_last();

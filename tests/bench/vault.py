@@ -2,8 +2,8 @@
 """make bench-vault: a vault of 1,000 secrets beside `age -d` of the same file with the same key, whole processes,
 alternating, medians, in a nest: opened (`ductile-vault status`: decrypted, parsed, held, asked of the ledger, listed),
 only decrypted (`ductile-vault decrypt`, what age does), and what opening needs beside that: the process itself
-(`--version`) and a question to the ledger, which its own account answers (`ductile-vault audit`). The promise for opening
-is at most 0.6 of age's time. Where the question alone takes more, no vault is opened within it, whatever its size."""
+(`--version`) and a question to the ledger, which its own account answers (`ductile-vault audit`, no vault touched). The
+promise for opening is at most 0.6 of age's time."""
 import json
 import os
 import statistics

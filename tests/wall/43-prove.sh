@@ -146,8 +146,8 @@ with open("/run/ductile/lock", "w") as f:
 time.sleep(60)
 P
     for _ in $(seq 40); do grep -qs bus /run/ductile/lock && break; sleep 0.05; done; sleep 0.2
-    grep Z "/proc/$(warden_pid)/stat" >/dev/null && setpriv --reuid=ductile-default --clear-groups cat "/proc/$(warden_pid)/maps"; rc=$?
-    [ $rc = 0 ] && { "$@"; rc=$?; }
+    setpriv --reuid=ductile-default --clear-groups cat "/proc/$(warden_pid)/maps" || echo "this kernel denies it by itself"
+    grep ') Z ' "/proc/$(warden_pid)/stat" && "$@"; rc=$?
     kill $pid "$(bus_pid)"; wait $pid 2>/dev/null; rm /run/ductile/lock
     return $rc
 }
