@@ -1,6 +1,7 @@
 // A JSON reader in place: grammar-driven, so the nesting is that of the caller's code.
 #include "json_text.h"
 #include "str.h"
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -20,6 +21,8 @@ static void skip_space(struct json_text *t)
 // The next byte behind white space, or NUL at the end; a NUL in the text is a fault all the same.
 static char peek(struct json_text *t)
 {
+    if (t->at < t->end && (unsigned char)*t->at > ' ') // most often
+        return *t->at;
     skip_space(t);
     return t->at < t->end ? *t->at : '\0';
 }
@@ -106,10 +109,24 @@ static size_t unescape(const char *s, const char *end, char *out, size_t *ret_wr
     return 2;
 }
 
-// ASCII that stands for itself.
-static bool plain(unsigned char c)
+// The first byte from s on that is no ASCII that stands for itself, or end. Eight at a time: bit 7 of a byte
+// of `odd` is set for the first such byte, and perhaps for some behind it.
+static char *plain_run(char *s, const char *end)
 {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+    const uint64_t ones = 0x0101010101010101;
+
+    for (uint64_t word; end - s >= 8; s += 8) {
+        memcpy(&word, s, sizeof(word));
+        word = le64toh(word);
+        uint64_t odd =
+            (word | (word - ones * 0x20) | ((word ^ ones * '"') - ones) | ((word ^ ones * '\\') - ones)) &
+            ones * 0x80;
+        if (odd)
+            return s + __builtin_ctzll(odd) / 8;
+    }
+    while (s < end && (unsigned char)*s >= 0x20 && (unsigned char)*s < 0x80 && *s != '"' && *s != '\\')
+        s++;
+    return s;
 }
 
 bool json_text_string(struct json_text *t, char **ret, size_t *ret_len)
@@ -118,9 +135,7 @@ bool json_text_string(struct json_text *t, char **ret, size_t *ret_len)
 
     if (!take(t, '"'))
         return false;
-    char *begin = t->at, *s = begin;
-    while (s < t->end && plain((unsigned char)*s))
-        s++;
+    char *begin = t->at, *s = plain_run(begin, t->end);
     char *out = s; // from here on it may fall behind
     while (s < t->end && *s != '"') {
         size_t used = 1, written = 1;
@@ -170,28 +185,64 @@ bool json_text_int(struct json_text *t, int64_t *ret)
     return true;
 }
 
-int json_text_member(struct json_text *t, const char *const *names, unsigned n_names, uint32_t *seen)
+// These bytes stand here: then what follows them.
+static bool take_bytes(struct json_text *t, const char *s, size_t len)
 {
-    size_t count = *seen ? 1 : 0, len;
-    char *key;
+    if ((size_t)(t->end - t->at) < len || memcmp(t->at, s, len) != 0)
+        return false;
+    t->at += len;
+    return true;
+}
+
+int json_text_word(struct json_text *t, const struct json_word *words, unsigned n)
+{
+    size_t len;
+    char *s;
+
+    skip_space(t);
+    for (unsigned i = 0; i < n; i++)
+        if (take_bytes(t, words[i].key, words[i].len - 1)) // without the colon
+            return (int)i;
+    if (json_text_string(t, &s, &len)) // another one, or written with escapes
+        for (unsigned i = 0; i < n; i++)
+            if (len == words[i].len - 3 && memcmp(words[i].key + 1, s, len) == 0)
+                return (int)i;
+    fault(t);
+    return -EBADMSG;
+}
+
+// Written in another way, or out of their order.
+static int other_member(struct json_text *t, const struct json_word *names, unsigned n_names, uint32_t *seen)
+{
+    size_t count = *seen ? 1 : 0;
 
     if (!json_text_more(t, '}', &count))
         return t->bad ? -EBADMSG : -ENOENT;
-    if (!json_text_key(t, &key, &len))
+    int i = json_text_word(t, names, n_names);
+    if (i < 0 || !take(t, ':') || *seen & 1u << i) {
+        fault(t);
         return -EBADMSG;
-    // Most often it is the one behind the last.
-    unsigned next = *seen ? 32 - (unsigned)__builtin_clz(*seen) : 0;
-    for (unsigned n = 0; n < n_names; n++) {
-        unsigned i = (next + n) % n_names;
-        if (!str_eq(names[i], key))
-            continue;
-        if (*seen & 1u << i)
-            break;
-        *seen |= 1u << i;
-        return (int)i;
     }
-    fault(t);
-    return -EBADMSG;
+    *seen |= 1u << i;
+    return i;
+}
+
+int json_text_member(struct json_text *t, const struct json_word *names, unsigned n_names, uint32_t *seen)
+{
+    // Most often it is one behind the last, written as we do.
+    unsigned i = *seen ? 32 - (unsigned)__builtin_clz(*seen) : 0;
+
+    if (t->at < t->end && (*seen == 0 || *t->at == ',')) {
+        const char *p = t->at + (*seen != 0);
+        for (size_t left = (size_t)(t->end - p); i < n_names; i++)
+            if (left >= names[i].len && p[1] == names[i].key[1] &&
+                memcmp(p, names[i].key, names[i].len) == 0) {
+                t->at += p - t->at + (ptrdiff_t)names[i].len;
+                *seen |= 1u << i;
+                return (int)i;
+            }
+    }
+    return other_member(t, names, n_names, seen);
 }
 
 bool json_text_end(struct json_text *t)

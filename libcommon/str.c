@@ -108,16 +108,13 @@ static bool lower_or_digit(char c)
 
 static bool is_word(const char *s, const char *extra, bool letter_first)
 {
-    size_t n = strlen(s);
+    const char *p = s;
 
-    if (n == 0 || n >= LIMIT_NAME)
-        return false;
     if (letter_first && s[0] >= '0' && s[0] <= '9')
         return false;
-    for (const char *p = s; *p; p++)
-        if (!lower_or_digit(*p) && (p == s || !strchr(extra, *p)))
-            return false;
-    return true;
+    while (lower_or_digit(*p) || (p > s && (*p == extra[0] || (*p && *p == extra[1]))))
+        p++;
+    return *p == '\0' && p > s && p - s < LIMIT_NAME;
 }
 
 bool str_is_instance(const char *s)

@@ -37,14 +37,67 @@ int64_t vault_now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+// ---- what lies in the text, and what beside it ------------------------------------------------------
+
+static bool in_text(const struct vault *vault, const void *p)
+{
+    return vault->text.data && (uintptr_t)p - (uintptr_t)vault->text.data <= vault->text.len;
+}
+
+const char *vault_keep_name(const char *name)
+{
+    size_t size = strlen(name) + 1;
+    char *copy = secret_alloc(size);
+
+    return copy ? memcpy(copy, name, size) : NULL;
+}
+
+void vault_drop_name(const struct vault *vault, const char *name)
+{
+    if (!in_text(vault, name))
+        secret_free((void *)(uintptr_t)name);
+}
+
+void vault_wipe_value(const struct vault *vault, struct secret *value)
+{
+    if (!in_text(vault, value->data))
+        secret_free(value->data);
+    else
+        sodium_memzero(value->data, value->len);
+    *value = (struct secret){0};
+}
+
+void vault_drop_grant(const struct vault *vault, struct vault_grant *grant)
+{
+    vault_drop_name(vault, grant->principal);
+    vault_drop_name(vault, grant->as);
+}
+
+static bool was_read(const struct vault *vault, const struct vault_grant *grants)
+{
+    return vault->grants && (uintptr_t)grants - (uintptr_t)vault->grants <= vault->n_grants * sizeof(*grants);
+}
+
+void vault_drop_secret(const struct vault *vault, struct vault_secret *secret)
+{
+    vault_drop_name(vault, secret->name);
+    vault_wipe_value(vault, &secret->value);
+    vault_wipe_value(vault, &secret->previous);
+    for (size_t i = 0; i < secret->n_grants; i++)
+        vault_drop_grant(vault, &secret->grants[i]);
+    if (!was_read(vault, secret->grants))
+        free(secret->grants);
+}
+
 void vault_close(struct vault *vault)
 {
-    for (size_t i = 0; i < vault->n_secrets; i++) {
-        secret_wipe(&vault->secrets[i].value);
-        secret_wipe(&vault->secrets[i].previous);
-        free(vault->secrets[i].grants);
-    }
+    for (size_t i = 0; i < vault->n_secrets; i++)
+        vault_drop_secret(vault, &vault->secrets[i]);
+    for (size_t i = 0; i < vault->n_principals; i++)
+        vault_drop_name(vault, vault->principals[i].name);
+    secret_wipe(&vault->text);
     free(vault->secrets);
+    free(vault->grants);
     free(vault->principals);
     vault_index_free(vault->index);
     free(vault->recipients);
@@ -78,9 +131,11 @@ int vault_add_principal(struct vault *vault, const char *name, enum principal_ki
     if (!list)
         return -ENOMEM;
     vault->principals = list;
-    struct vault_principal *p = &list[vault->n_principals++];
-    *p = (struct vault_principal){.kind = kind, .created_ms = vault_now_ms()};
-    snprintf(p->name, sizeof(p->name), "%s", name);
+    const char *kept = vault_keep_name(name);
+    if (!kept)
+        return -ENOMEM;
+    list[vault->n_principals++] =
+        (struct vault_principal){.name = kept, .kind = kind, .created_ms = vault_now_ms()};
     return 0;
 }
 
@@ -104,23 +159,31 @@ int vault_set_secret(struct vault *vault, const char *name, const struct secret 
     s = &list[vault->n_secrets];
     *s =
         (struct vault_secret){.pattern = pattern, .created_ms = vault_now_ms(), .updated_ms = vault_now_ms()};
-    snprintf(s->name, sizeof(s->name), "%s", name);
     int r = secret_copy(value->data, value->len, &s->value);
-    if (r == 0)
-        vault->n_secrets++;
+    if (r == 0 && !(s->name = vault_keep_name(name))) {
+        secret_wipe(&s->value);
+        r = -ENOMEM;
+    }
+    vault->n_secrets += r == 0;
     return r;
 }
 
-static int add_grant(struct vault_secret *s, const char *principal, const char *as)
+static int add_grant(const struct vault *v, struct vault_secret *s, const char *principal, const char *as)
 {
-    struct vault_grant *list = reallocarray(s->grants, s->n_grants + 1, sizeof(*list));
+    struct vault_grant g = {vault_keep_name(principal), vault_keep_name(as)};
+    struct vault_grant *list = reallocarray(NULL, s->n_grants + 1, sizeof(*list));
 
-    if (!list)
+    if (!g.principal || !g.as || !list) {
+        vault_drop_grant(v, &g);
+        free(list);
         return -ENOMEM;
+    }
+    if (s->n_grants > 0)
+        memcpy(list, s->grants, s->n_grants * sizeof(*list));
+    if (!was_read(v, s->grants))
+        free(s->grants);
     s->grants = list;
-    struct vault_grant *g = &list[s->n_grants++];
-    snprintf(g->principal, sizeof(g->principal), "%s", principal);
-    snprintf(g->as, sizeof(g->as), "%s", as);
+    list[s->n_grants++] = g;
     return 1;
 }
 
@@ -159,5 +222,5 @@ int vault_grant(struct vault *vault, const char *secret, const char *principal, 
                 collides(g->as, vault->secrets[i].previous_until_ms > 0, as, s))
                 return -EEXIST;
         }
-    return add_grant(s, principal, as);
+    return add_grant(vault, s, principal, as);
 }

@@ -13,19 +13,21 @@ const char *principal_kind_name(enum principal_kind kind);
 MUST int principal_kind_from_name(const char *name);
 const char *secret_pattern_name(enum secret_pattern pattern);
 
+// Names and values lie in the text they were read from, or, those that came later, beside it in the arena.
+// A name is shorter than LIMIT_NAME.
 struct vault_principal {
-    char name[LIMIT_NAME];
+    const char *name;
     enum principal_kind kind;
     bool revoked;
     int64_t created_ms;
 };
 
 struct vault_grant {
-    char principal[LIMIT_NAME], as[LIMIT_NAME];
+    const char *principal, *as;
 };
 
 struct vault_secret {
-    char name[LIMIT_NAME];
+    const char *name;
     struct secret value; // empty where revoked
     enum secret_pattern pattern;
     bool revoked;
@@ -47,8 +49,11 @@ struct vault {
     size_t n_principals;
     struct vault_secret *secrets;
     size_t n_secrets;
+    struct vault_grant *grants; // those that were read, of all secrets; one that is added to has its own list
+    size_t n_grants;
     vault_recipient *recipients; // recovery, beside those of the config
     size_t n_recipients;
+    struct secret text; // of the document, as vault_parse left it
     struct age_identity identity;
     struct vault_index *index; // NULL: everything is looked through
 };
@@ -114,8 +119,9 @@ bool vault_is_leftover(const char *entry, const char *name);
 
 #define VAULT_FORMAT "ductile.vault/1"
 
-// Reads the document strictly: each member is known and comes once, in any order. The text is used up: it is
-// changed in place, and no value is anywhere but there and in *v. -EBADMSG, -ENOMEM; vault_close either way.
+// Reads the document strictly: each member is known and comes once, in any order. The text becomes v's: it is
+// changed in place, and names and values stay where they stand in it. -EBADMSG, -ENOMEM; vault_close either
+// way.
 MUST int vault_parse(struct secret *plain, struct vault *v);
 // -EFBIG: over LIMIT_VAULT_TEXT.
 MUST int vault_serialise(const struct vault *v, struct secret *ret);
@@ -123,6 +129,13 @@ MUST int vault_serialise(const struct vault *v, struct secret *ret);
 // ---- the model (vault.c) ----
 
 int64_t vault_now_ms(void);
+// A name to keep: a copy in the arena. NULL: no memory.
+const char *vault_keep_name(const char *name);
+// Ends a name, a value, all that is a grant's or a secret's; a value is wiped, wherever it lies.
+void vault_drop_name(const struct vault *vault, const char *name);
+void vault_wipe_value(const struct vault *vault, struct secret *value);
+void vault_drop_grant(const struct vault *vault, struct vault_grant *grant);
+void vault_drop_secret(const struct vault *vault, struct vault_secret *secret);
 struct vault_principal *vault_principal(struct vault *vault, const char *name);
 struct vault_secret *vault_secret(struct vault *vault, const char *name);
 // -EEXIST, -E2BIG, -ENOMEM.

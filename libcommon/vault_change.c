@@ -6,28 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 
-static void drop_grant(struct vault_secret *s, size_t at)
+static void drop_grant(const struct vault *vault, struct vault_secret *s, size_t at)
 {
+    vault_drop_grant(vault, &s->grants[at]);
     memmove(&s->grants[at], &s->grants[at + 1], (s->n_grants - at - 1) * sizeof(*s->grants));
     s->n_grants--;
 }
 
 // as NULL: under every name. How many.
-static int drop_grants(struct vault_secret *s, const char *principal, const char *as)
+static int drop_grants(const struct vault *vault, struct vault_secret *s, const char *principal,
+                       const char *as)
 {
     int dropped = 0;
 
     for (size_t i = s->n_grants; i-- > 0;)
         if (str_eq(s->grants[i].principal, principal) && (!as || str_eq(s->grants[i].as, as))) {
-            drop_grant(s, i);
+            drop_grant(vault, s, i);
             dropped = 1;
         }
     return dropped;
 }
 
-static void forget_previous(struct vault_secret *s)
+static void forget_previous(const struct vault *vault, struct vault_secret *s)
 {
-    secret_wipe(&s->previous);
+    vault_wipe_value(vault, &s->previous);
     s->previous_until_ms = 0;
 }
 
@@ -35,7 +37,7 @@ void vault_forget_stale(struct vault *vault)
 {
     for (size_t i = 0; i < vault->n_secrets; i++)
         if (vault->secrets[i].previous_until_ms > 0 && vault->secrets[i].previous_until_ms <= vault_now_ms())
-            forget_previous(&vault->secrets[i]);
+            forget_previous(vault, &vault->secrets[i]);
 }
 
 int vault_revoke_principal(struct vault *vault, const char *name)
@@ -59,7 +61,8 @@ int vault_purge_principal(struct vault *vault, const char *name)
     if (!p->revoked)
         return -EBUSY;
     for (size_t i = 0; i < vault->n_secrets; i++)
-        (void)drop_grants(&vault->secrets[i], name, NULL);
+        (void)drop_grants(vault, &vault->secrets[i], name, NULL);
+    vault_drop_name(vault, p->name);
     size_t at = (size_t)(p - vault->principals);
     memmove(p, p + 1, (vault->n_principals - at - 1) * sizeof(*p));
     vault->n_principals--;
@@ -106,12 +109,12 @@ int vault_roll_secret(struct vault *vault, const char *name, const struct secret
         r = secret_copy(value->data, value->len, &fresh);
     if (r < 0)
         return r;
-    forget_previous(s);
+    forget_previous(vault, s);
     if (keep_ms > 0) {
         s->previous = s->value;
         s->previous_until_ms = vault_now_ms() + keep_ms;
     } else
-        secret_wipe(&s->value);
+        vault_wipe_value(vault, &s->value);
     s->value = fresh;
     s->updated_ms = vault_now_ms();
     return 1;
@@ -129,8 +132,8 @@ int vault_revoke_secret(struct vault *vault, const char *name)
     int r = secret_new(0, &empty);
     if (r < 0)
         return r;
-    secret_wipe(&s->value);
-    forget_previous(s);
+    vault_wipe_value(vault, &s->value);
+    forget_previous(vault, s);
     s->value = empty;
     s->revoked = true;
     s->updated_ms = vault_now_ms();
@@ -143,9 +146,7 @@ int vault_remove_secret(struct vault *vault, const char *name)
 
     if (!s)
         return -ENOENT;
-    secret_wipe(&s->value);
-    forget_previous(s);
-    free(s->grants);
+    vault_drop_secret(vault, s);
     size_t at = (size_t)(s - vault->secrets);
     memmove(s, s + 1, (vault->n_secrets - at - 1) * sizeof(*s));
     vault->n_secrets--;
@@ -156,7 +157,7 @@ int vault_ungrant(struct vault *vault, const char *secret, const char *principal
 {
     struct vault_secret *s = vault_secret(vault, secret);
 
-    return s ? drop_grants(s, principal, as) : -ENOENT;
+    return s ? drop_grants(vault, s, principal, as) : -ENOENT;
 }
 
 int vault_add_recipient(struct vault *vault, const char *recipient)

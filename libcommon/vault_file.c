@@ -185,7 +185,6 @@ static int read_vault(int root, const char *vault_file, struct vault *v, struct 
     int r = age_decrypt(fd, &v->identity, LIMIT_VAULT_TEXT, &plain);
     if (r == 0)
         r = vault_parse(&plain, v);
-    secret_wipe(&plain);
     if (r == 0 || r == -ENOKEY)
         return r;
     open_refused(refusal, vault_file, "restore the vault and its key from one backup");

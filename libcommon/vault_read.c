@@ -1,5 +1,4 @@
-// The vault's document from JSON, strictly. It is read in place: no tree, and no copy of a value but the one
-// in the model.
+// The vault's document from JSON, strictly. It is read in place: no tree, and no copy of a name or a value.
 #include "json_text.h"
 #include "str.h"
 #include "vault.h"
@@ -31,14 +30,17 @@ static void pairs_free(struct pairs *p)
     free(p->slots);
 }
 
-// The slot of a pair: it is there, or the slot is free.
-static const char **pairs_find(const struct pairs *p, const char *a, const char *b)
+static uint64_t hash_of(const struct pairs *p, const char *name)
 {
-    char both[2 * LIMIT_NAME];
     uint64_t hash;
-    size_t n = (size_t)(stpcpy(stpcpy(both, a) + 1, b) - both); // each is shorter than LIMIT_NAME
 
-    crypto_shorthash((unsigned char *)&hash, (unsigned char *)both, n, p->key);
+    crypto_shorthash((unsigned char *)&hash, (const unsigned char *)name, strlen(name), p->key);
+    return hash;
+}
+
+// The slot of a pair: it is there, or the slot is free.
+static const char **pairs_find(const struct pairs *p, uint64_t hash, const char *a, const char *b)
+{
     for (size_t i = hash;; i++) {
         const char **slot = p->slots[i & (p->n_slots - 1)];
         if (!slot[0] || (str_eq(slot[0], a) && str_eq(slot[1], b)))
@@ -47,9 +49,9 @@ static const char **pairs_find(const struct pairs *p, const char *a, const char 
 }
 
 // False where it came before.
-static bool pairs_add(struct pairs *p, const char *a, const char *b)
+static bool pairs_add(struct pairs *p, uint64_t hash, const char *a, const char *b)
 {
-    const char **slot = pairs_find(p, a, b);
+    const char **slot = pairs_find(p, hash, a, b);
 
     if (slot[0])
         return false;
@@ -58,80 +60,97 @@ static bool pairs_add(struct pairs *p, const char *a, const char *b)
     return true;
 }
 
+// A principal is a pair with nothing behind it, a secret one with nothing before it.
+static bool check_secret(struct pairs *p, const struct vault_secret *s)
+{
+    const uint64_t hash = hash_of(p, s->name);
+
+    if (!pairs_add(p, ~hash, "", s->name))
+        return false;
+    for (size_t i = 0; i < s->n_grants; i++) {
+        const struct vault_grant *g = &s->grants[i];
+        const uint64_t principal = hash_of(p, g->principal),
+                       as = str_eq(g->as, s->name) ? hash : hash_of(p, g->as);
+        if (!pairs_find(p, principal, g->principal, "")[0] ||
+            !pairs_add(p, 3 * principal + as, g->principal, g->as))
+            return false;
+    }
+    return true;
+}
+
 // Every name stands once, and every grant is to a principal that is there. Two secrets under one name would
 // leave it to chance which of them a plugin reads.
 static int check_names(const struct vault *v)
 {
     OWNED(pairs_free) struct pairs pairs = {0};
-    size_t n = v->n_principals + v->n_secrets;
 
-    for (size_t i = 0; i < v->n_secrets; i++)
-        n += v->secrets[i].n_grants;
-    if (pairs_make(&pairs, n) < 0)
+    if (pairs_make(&pairs, v->n_principals + v->n_secrets + v->n_grants) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < v->n_principals; i++)
-        if (!pairs_add(&pairs, v->principals[i].name, ""))
+        if (!pairs_add(&pairs, hash_of(&pairs, v->principals[i].name), v->principals[i].name, ""))
             return -EBADMSG;
-    for (size_t i = 0; i < v->n_secrets; i++) {
-        const struct vault_secret *s = &v->secrets[i];
-        if (!pairs_add(&pairs, "", s->name))
+    for (size_t i = 0; i < v->n_secrets; i++)
+        if (!check_secret(&pairs, &v->secrets[i]))
             return -EBADMSG;
-        for (size_t j = 0; j < s->n_grants; j++)
-            if (!pairs_find(&pairs, s->grants[j].principal, "")[0] ||
-                !pairs_add(&pairs, s->grants[j].principal, s->grants[j].as))
-                return -EBADMSG;
-    }
     return 0;
 }
 
 // ---- members --------------------------------------------------------------------------------------
 
-// One more zeroed entry at the end of a list that grows by doubling. NULL: no memory.
-static void *one_more(void *list, size_t n, size_t size, void **ret_list)
+// The least that a document has of text for each. Memory that is not used up does not exist.
+enum { TEXT_OF_PRINCIPAL = 50, TEXT_OF_SECRET = 90, TEXT_OF_GRANT = 24 };
+
+// Lists for all that a text of this length may hold.
+static int make_lists(struct vault *v, size_t len)
 {
-    if ((n & (n - 1)) == 0) { // 0, 1, 2, 4, ...: full
-        list = reallocarray(list, n ? 2 * n : 1, size);
-        if (!list)
-            return NULL;
-        *ret_list = list;
-    }
-    return memset((char *)list + n * size, 0, size);
+    v->principals = reallocarray(NULL, len / TEXT_OF_PRINCIPAL + 1, sizeof(*v->principals));
+    v->secrets = reallocarray(NULL, len / TEXT_OF_SECRET + 1, sizeof(*v->secrets));
+    v->grants = reallocarray(NULL, len / TEXT_OF_GRANT + 1, sizeof(*v->grants));
+    return v->principals && v->secrets && v->grants ? 0 : -ENOMEM;
 }
 
-static bool read_name(struct json_text *t, char ret[static LIMIT_NAME], bool (*check)(const char *))
+// Is there room for one more behind n, in a list that make_lists made? There always is.
+static bool has_room(const struct vault *v, size_t n, size_t text_of_each)
+{
+    return n <= v->text.len / text_of_each;
+}
+
+static bool read_name(struct json_text *t, const char **ret, bool (*check)(const char *))
 {
     char *s;
     size_t len;
 
     if (!json_text_string(t, &s, &len) || !check(s))
         return false;
-    memcpy(ret, s, len + 1); // the check holds it shorter than LIMIT_NAME
+    *ret = s;
     return true;
 }
 
 // One of two words: *ret is whether it is the second.
-static bool read_word(struct json_text *t, const char *no, const char *yes, bool *ret)
+static bool read_word(struct json_text *t, const struct json_word words[static 2], bool *ret)
 {
-    char *s;
-    size_t len;
+    int i = json_text_word(t, words, 2);
 
-    if (!json_text_string(t, &s, &len))
-        return false;
-    *ret = str_eq(s, yes);
-    return *ret || str_eq(s, no);
+    *ret = i == 1;
+    return i >= 0;
 }
+
+static const struct json_word statuses[] = {JSON_WORD("active"), JSON_WORD("revoked")};
+static const struct json_word patterns[] = {JSON_WORD("manual"), JSON_WORD("auto")};
 
 static bool read_number(struct json_text *t, int64_t least, int64_t *ret)
 {
     return json_text_int(t, ret) && *ret >= least;
 }
 
-static int read_value(struct json_text *t, struct secret *ret)
+static bool read_value(struct json_text *t, struct secret *ret)
 {
     char *s;
-    size_t len;
 
-    return json_text_string(t, &s, &len) ? secret_copy(s, len, ret) : -EBADMSG;
+    if (!json_text_string(t, &s, &ret->len))
+        return false;
+    ret->data = (uint8_t *)s;
+    return true;
 }
 
 static int bad_unless(bool ok)
@@ -141,7 +160,7 @@ static int bad_unless(bool ok)
 
 static int read_principal(struct json_text *t, struct vault *v, const char *name)
 {
-    static const char *const names[] = {"kind", "status", "created_ms"};
+    static const struct json_word names[] = {JSON_WORD("kind"), JSON_WORD("status"), JSON_WORD("created_ms")};
     uint32_t seen = 0;
     int kind = -1, i;
     char *s;
@@ -149,16 +168,13 @@ static int read_principal(struct json_text *t, struct vault *v, const char *name
 
     if (!str_is_instance(name) || !json_text_begin(t, '{'))
         return -EBADMSG;
-    if (v->n_principals == LIMIT_PRINCIPALS)
+    if (v->n_principals == LIMIT_PRINCIPALS || !has_room(v, v->n_principals, TEXT_OF_PRINCIPAL))
         return -E2BIG;
-    struct vault_principal *p = one_more(v->principals, v->n_principals, sizeof(*p), (void **)&v->principals);
-    if (!p)
-        return -ENOMEM;
-    v->n_principals++;
-    memcpy(p->name, name, strlen(name) + 1);
+    struct vault_principal *p = &v->principals[v->n_principals++];
+    *p = (struct vault_principal){.name = name};
     while ((i = json_text_member(t, names, ARRAY_LEN(names), &seen)) >= 0) {
         bool ok = i == 0   ? json_text_string(t, &s, &len) && (kind = principal_kind_from_name(s)) >= 0
-                  : i == 1 ? read_word(t, "active", "revoked", &p->revoked)
+                  : i == 1 ? read_word(t, statuses, &p->revoked)
                            : read_number(t, 0, &p->created_ms);
         if (!ok)
             return -EBADMSG;
@@ -167,24 +183,25 @@ static int read_principal(struct json_text *t, struct vault *v, const char *name
     return bad_unless(i == -ENOENT && seen == 7);
 }
 
-static int read_grants(struct json_text *t, struct vault_secret *s)
+static int read_grants(struct json_text *t, struct vault *v, struct vault_secret *s)
 {
-    static const char *const names[] = {"principal", "as"};
+    static const struct json_word names[] = {JSON_WORD("principal"), JSON_WORD("as")};
     size_t count = 0;
     int i;
 
+    s->grants = &v->grants[v->n_grants];
     if (!json_text_begin(t, '['))
         return -EBADMSG;
     while (json_text_more(t, ']', &count)) {
         uint32_t seen = 0;
-        struct vault_grant *g = one_more(s->grants, s->n_grants, sizeof(*g), (void **)&s->grants);
-        if (!g)
-            return -ENOMEM;
-        s->n_grants++;
-        if (!json_text_begin(t, '{'))
+        if (!has_room(v, v->n_grants, TEXT_OF_GRANT) || !json_text_begin(t, '{'))
             return -EBADMSG;
+        struct vault_grant *g = &v->grants[v->n_grants++];
+        *g = (struct vault_grant){0};
+        s->n_grants++;
         while ((i = json_text_member(t, names, ARRAY_LEN(names), &seen)) >= 0)
-            if (!(i == 0 ? read_name(t, g->principal, str_is_instance) : read_name(t, g->as, str_is_secret)))
+            if (!(i == 0 ? read_name(t, &g->principal, str_is_instance)
+                         : read_name(t, &g->as, str_is_secret)))
                 return -EBADMSG;
         if (i != -ENOENT || seen != 3)
             return -EBADMSG;
@@ -200,49 +217,47 @@ enum {
     KEPT = BIT(PREVIOUS) | BIT(PREVIOUS_UNTIL),
 };
 
-static int read_member(struct json_text *t, struct vault_secret *s, int member)
+static int read_member(struct json_text *t, struct vault *v, struct vault_secret *s, int member)
 {
     bool automatic;
 
     switch (member) {
-    case VALUE: return read_value(t, &s->value);
+    case VALUE: return bad_unless(read_value(t, &s->value));
     case PATTERN:
-        if (!read_word(t, "manual", "auto", &automatic))
+        if (!read_word(t, patterns, &automatic))
             return -EBADMSG;
         s->pattern = automatic ? PATTERN_AUTO : PATTERN_MANUAL;
         return 0;
-    case STATUS: return bad_unless(read_word(t, "active", "revoked", &s->revoked));
+    case STATUS: return bad_unless(read_word(t, statuses, &s->revoked));
     case CREATED: return bad_unless(read_number(t, 0, &s->created_ms));
     case UPDATED: return bad_unless(read_number(t, 0, &s->updated_ms));
-    case GRANTS: return read_grants(t, s);
+    case GRANTS: return read_grants(t, v, s);
     case EXPIRES: return bad_unless(read_number(t, 1, &s->expires_ms));
     case ROTATE: return bad_unless(read_number(t, 1, &s->rotate_every_ms));
-    case PREVIOUS: return read_value(t, &s->previous);
+    case PREVIOUS: return bad_unless(read_value(t, &s->previous));
     default: return bad_unless(read_number(t, 1, &s->previous_until_ms));
     }
 }
 
 static int read_secret(struct json_text *t, struct vault *v, const char *name)
 {
-    static const char *const names[] = {
-        [VALUE] = "value",        [PATTERN] = "pattern",
-        [STATUS] = "status",      [CREATED] = "created_ms",
-        [UPDATED] = "updated_ms", [GRANTS] = "grants",
-        [EXPIRES] = "expires_ms", [ROTATE] = "rotate_every_ms",
-        [PREVIOUS] = "previous",  [PREVIOUS_UNTIL] = "previous_until_ms",
+    static const struct json_word names[] = {
+        [VALUE] = JSON_WORD("value"),        [PATTERN] = JSON_WORD("pattern"),
+        [STATUS] = JSON_WORD("status"),      [CREATED] = JSON_WORD("created_ms"),
+        [UPDATED] = JSON_WORD("updated_ms"), [GRANTS] = JSON_WORD("grants"),
+        [EXPIRES] = JSON_WORD("expires_ms"), [ROTATE] = JSON_WORD("rotate_every_ms"),
+        [PREVIOUS] = JSON_WORD("previous"),  [PREVIOUS_UNTIL] = JSON_WORD("previous_until_ms"),
     };
     uint32_t seen = 0;
     int member, r = 0;
 
-    if (!str_is_secret(name) || v->n_secrets == LIMIT_SECRETS || !json_text_begin(t, '{'))
+    if (!str_is_secret(name) || v->n_secrets == LIMIT_SECRETS || !has_room(v, v->n_secrets, TEXT_OF_SECRET) ||
+        !json_text_begin(t, '{'))
         return -EBADMSG;
-    struct vault_secret *s = one_more(v->secrets, v->n_secrets, sizeof(*s), (void **)&v->secrets);
-    if (!s)
-        return -ENOMEM;
-    v->n_secrets++;
-    memcpy(s->name, name, strlen(name) + 1);
+    struct vault_secret *s = &v->secrets[v->n_secrets++];
+    *s = (struct vault_secret){.name = name};
     while (r == 0 && (member = json_text_member(t, names, ARRAY_LEN(names), &seen)) >= 0)
-        r = read_member(t, s, member);
+        r = read_member(t, v, s, member);
     if (r < 0)
         return r;
     return bad_unless(member == -ENOENT && (seen & REQUIRED) == REQUIRED &&
@@ -315,13 +330,19 @@ static int read_part(struct json_text *t, struct vault *v, int member)
 
 int vault_parse(struct secret *plain, struct vault *v)
 {
-    static const char *const names[] = {
-        [FORMAT] = "format",         [VAULT_ID] = "vault_id", [GENERATION] = "generation",
-        [PRINCIPALS] = "principals", [SECRETS] = "secrets",   [RECIPIENTS] = "recovery_recipients",
+    static const struct json_word names[] = {
+        [FORMAT] = JSON_WORD("format"),         [VAULT_ID] = JSON_WORD("vault_id"),
+        [GENERATION] = JSON_WORD("generation"), [PRINCIPALS] = JSON_WORD("principals"),
+        [SECRETS] = JSON_WORD("secrets"),       [RECIPIENTS] = JSON_WORD("recovery_recipients"),
     };
-    struct json_text t = {.at = (char *)plain->data, .end = (char *)plain->data + plain->len};
+    v->text = *plain;
+    *plain = (struct secret){0};
+    struct json_text t = {.at = (char *)v->text.data, .end = (char *)v->text.data + v->text.len};
     uint32_t seen = 0;
-    int member = -EBADMSG, r = json_text_begin(&t, '{') ? 0 : -EBADMSG;
+    int member = -EBADMSG, r = make_lists(v, v->text.len);
+
+    if (r == 0)
+        r = bad_unless(json_text_begin(&t, '{'));
 
     while (r == 0 && (member = json_text_member(&t, names, ARRAY_LEN(names), &seen)) >= 0)
         r = read_part(&t, v, member);

@@ -22,13 +22,14 @@ def sh(command, **kw):
 
 
 def fill():
-    """The vault that apply made, with secrets in it; written as anybody may who has the key."""
+    """The vault that apply made, with secrets in it; written as anybody may who has the key, and as
+    ductile-vault writes it: without spaces."""
     plain = json.loads(sh("age -d -i %s %s" % (KEY, VAULT)))
     plain["principals"] = {"p%d" % i: {"kind": "plugin", "status": "active", "created_ms": 1} for i in range(50)}
     plain["secrets"] = {"secret_%d" % i: {"value": os.urandom(20).hex(), "pattern": "auto", "status": "active", "created_ms": 1, "updated_ms": 1,
                                           "grants": [{"principal": "p%d" % (i % 50), "as": "secret_%d" % i}]} for i in range(SECRETS)}
     recipient = sh("age-keygen -y " + KEY).decode().strip()
-    sh("age -r %s -o /root/vault.new && cat /root/vault.new >%s" % (recipient, VAULT), input=json.dumps(plain).encode())
+    sh("age -r %s -o /root/vault.new && cat /root/vault.new >%s" % (recipient, VAULT), input=json.dumps(plain, separators=(",", ":")).encode())
 
 
 def once(argv):
