@@ -182,7 +182,7 @@ static int encrypt(struct work *w)
                                         .n = n,
                                         .passphrase = w->passphrase.len > 0 ? &w->passphrase : NULL};
     const struct age_source source = {age_read_fd, &w->in};
-    const struct age_sink sink = {write_output, w};
+    const struct age_sink sink = {.write = write_output, .ctx = w};
     r = age_encrypt_stream(&source, &targets, opt_given(o, OPT_ARMOR), &sink);
     return r < 0 ? encrypt_refused(w, r) : commit_output(w);
 }
@@ -308,7 +308,7 @@ static int decrypt(struct work *w)
     const struct age_keys keys = {
         .identities = w->identities, .n = w->n, .passphrase = w->passphrase.len > 0 ? &w->passphrase : NULL};
     const struct age_source source = {age_read_fd, &w->in};
-    const struct age_sink sink = {write_output, w};
+    const struct age_sink sink = {.write = write_output, .ctx = w};
     r = age_decrypt_stream(&source, &keys, &sink);
     return r < 0 ? decrypt_refused(w, r) : commit_output(w);
 }

@@ -134,10 +134,13 @@ static void status_text(const struct session *s)
     for (size_t i = 0; i < v->n_principals; i++)
         sb_addf(&sb, "principal  %-28s %-9s %s\n", v->principals[i].name,
                 principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
-    for (size_t i = 0; i < v->n_secrets; i++)
+    for (size_t i = 0; i < v->n_secrets; i++) {
+        if (sb.len > 8 << 10) // some at once: a line each would be a write each
+            session_put(&sb);
         add_secret(&sb, &v->secrets[i]);
-    OWNED(freep) char *text = sb_finish(&sb); // at once: a line each would be a write each
-    fputs(text ? text : "", stdout);
+    }
+    session_put(&sb);
+    sb_free(&sb);
 }
 
 int verb_status(const struct opts *o)

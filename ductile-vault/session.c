@@ -282,6 +282,14 @@ void session_print(json_t *document)
     json_decref(document);
 }
 
+void session_put(struct strbuf *sb)
+{
+    fflush(stdout);
+    if (fd_write_all(STDOUT_FILENO, sb->p, sb->len) < 0)
+        clearerr(stdout);
+    sb->len = 0;
+}
+
 void session_say(const struct session *s, const char *format, ...)
 {
     va_list ap;

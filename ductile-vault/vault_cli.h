@@ -47,6 +47,8 @@ __attribute__((format(printf, 2, 3))) void session_say(const struct session *s, 
 // code.
 int session_end(struct session *s, int r);
 bool session_json(const struct session *s);
+// Writes what has gathered to standard output, at once, and empties it: stdout would write each line.
+void session_put(struct strbuf *sb);
 // Prints a document and releases it.
 void session_print(json_t *document);
 

@@ -137,7 +137,7 @@ int age_encrypt_stream(const struct age_source *source, const struct age_targets
                        const struct age_sink *sink)
 {
     struct age_armor_writer writer = {.sink = *sink};
-    const struct age_sink armored = {age_armor_write, &writer};
+    const struct age_sink armored = {.write = age_armor_write, .ctx = &writer};
     const struct age_sink *to = armor ? &armored : sink;
     uint8_t file_key[AGE_FILE_KEY_LEN];
     struct strbuf header = {0};
@@ -213,7 +213,7 @@ int age_encrypt(const void *plain, size_t len, const uint8_t (*recipients)[AGE_K
     struct memory m = {plain, len};
     struct strbuf file = {0};
     const struct age_source source = {memory_read, &m};
-    const struct age_sink sink = {strbuf_write, &file};
+    const struct age_sink sink = {.write = strbuf_write, .ctx = &file};
     const struct age_targets targets = {.recipients = recipients, .n = n};
     int r = age_encrypt_stream(&source, &targets, false, &sink);
 
@@ -228,9 +228,17 @@ int age_encrypt(const void *plain, size_t len, const uint8_t (*recipients)[AGE_K
 }
 
 struct bounded {
-    struct secret plain; // as large as the file is; len is what is there
+    struct secret plain; // as large as the file is, of which it is a part; len is what is there
     size_t size, max;
 };
+
+static size_t bounded_room(void *ctx, uint8_t **ret)
+{
+    const struct bounded *b = ctx;
+
+    *ret = b->plain.data + b->plain.len;
+    return b->size - b->plain.len;
+}
 
 static int bounded_write(void *ctx, const void *data, size_t len)
 {
@@ -238,10 +246,7 @@ static int bounded_write(void *ctx, const void *data, size_t len)
 
     if (len > b->max - b->plain.len)
         return -EFBIG;
-    if (len > b->size - b->plain.len)
-        return AGE_E_PAYLOAD; // a plaintext is shorter than its file, unless that grew meanwhile
-    if (len > 0)
-        memcpy(b->plain.data + b->plain.len, data, len);
+    (void)data; // where bounded_room said
     b->plain.len += len;
     return 0;
 }
@@ -262,12 +267,12 @@ int age_decrypt(int fd, const struct age_identity *identity, size_t max, struct 
     struct stat st;
     struct bounded b = {.max = max};
     const struct age_source source = {age_read_fd, &fd};
-    const struct age_sink sink = {bounded_write, &b};
+    const struct age_sink sink = {bounded_write, &b, bounded_room};
     const struct age_keys keys = {.identities = identity, .n = 1};
 
     if (fstat(fd, &st) < 0)
         return err_last();
-    b.size = MIN((size_t)st.st_size, max);
+    b.size = MIN((size_t)st.st_size, max + AGE_CHUNK + AGE_TAG_LEN);
     int r = secret_new(b.size, &b.plain);
     if (r < 0)
         return r;
@@ -276,7 +281,9 @@ int age_decrypt(int fd, const struct age_identity *identity, size_t max, struct 
     r = age_decrypt_stream(&source, &keys, &sink);
     if (r < 0)
         secret_wipe(&b.plain);
-    else
+    else {
+        sodium_memzero(b.plain.data + b.plain.len, b.size - b.plain.len); // the last chunk's tag
         *ret = b.plain;
+    }
     return r;
 }

@@ -53,9 +53,11 @@ struct age_source {
 };
 // Its read for a descriptor: *(const int *)ctx.
 ssize_t age_read_fd(void *ctx, void *buf, size_t size);
+// room, where a sink has it: how many bytes may be read to *ret, and decrypted there before write gets them.
 struct age_sink {
     int (*write)(void *ctx, const void *data, size_t len);
     void *ctx;
+    size_t (*room)(void *ctx, uint8_t **ret);
 };
 
 // Whom to encrypt for: recipients, or a passphrase and nobody else (an scrypt stanza stands alone).

@@ -126,6 +126,13 @@ int age_input_read(struct age_input *in, uint8_t *buf, size_t size, size_t *ret_
     size_t n = 0;
 
     while (n < size) {
+        if (in->pos == in->len && size - n >= sizeof(in->buf) && !in->end && in->error == 0) {
+            ssize_t got = in->source.read(in->source.ctx, buf + n, size - n);
+            in->end = got == 0;
+            in->error = got < 0 ? (int)got : 0;
+            n += got > 0 ? (size_t)got : 0;
+            continue;
+        }
         int r = age_input_more(in);
         if (r < 0)
             return r;

@@ -86,21 +86,28 @@ static bool open_chunk(const uint8_t *sealed, size_t n, const uint8_t key[static
     return crypto_aead_chacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed, n, NULL, 0, nonce, key) == 0;
 }
 
+// sealed, plain: a chunk's; NULL where the sink has room.
 static int decrypt_chunks(struct age_input *in, const uint8_t key[static 32], uint8_t *sealed, uint8_t *plain,
                           const struct age_sink *sink)
 {
     for (uint64_t counter = 0;; counter++) {
-        size_t n;
-        int r = age_input_read(in, sealed, SEALED, &n);
+        size_t n, room = SEALED;
+        if (sink->room) {
+            room = MIN(sink->room(sink->ctx, &sealed), room);
+            plain = sealed;
+        }
+        int r = age_input_read(in, sealed, room, &n);
         if (r < 0)
             return r;
         if (n < AGE_TAG_LEN ||
             (n == AGE_TAG_LEN && counter > 0)) // an empty last chunk: of an empty file only
             return AGE_E_PAYLOAD;
-        int more = n == SEALED ? age_input_more(in) : 0;
+        int more = n == room ? age_input_more(in) : 0;
+        if (more > 0 && room < SEALED) // longer than the sink was told
+            return AGE_E_PAYLOAD;
         bool last = more == 0, opened = open_chunk(sealed, n, key, counter, last, plain);
-        if (!opened &&
-            n == SEALED) { // whole, and yet the file goes on behind its last chunk, or stops before it
+        if (!opened && n == SEALED &&
+            plain != sealed) { // whole, and yet the file goes on behind its last chunk, or stops before it
             last = !last;
             opened = open_chunk(sealed, n, key, counter, last, plain);
         }
@@ -121,19 +128,19 @@ static int decrypt_chunks(struct age_input *in, const uint8_t key[static 32], ui
 int age_stream_decrypt(struct age_input *in, const uint8_t file_key[static AGE_FILE_KEY_LEN],
                        const struct age_sink *sink)
 {
-    OWNED(freep) uint8_t *sealed = malloc(SEALED);
+    OWNED(freep) uint8_t *sealed = sink->room ? NULL : malloc(SEALED);
     uint8_t nonce[AGE_NONCE_LEN], key[32];
-    struct secret plain;
+    struct secret plain = {0};
     size_t n;
 
-    if (!sealed)
+    if (!sealed && !sink->room)
         return -ENOMEM;
     int r = age_input_read(in, nonce, sizeof(nonce), &n);
     if (r < 0)
         return r;
     if (n < sizeof(nonce))
         return AGE_E_HEADER;
-    r = secret_new(AGE_CHUNK, &plain);
+    r = sink->room ? 0 : secret_new(AGE_CHUNK, &plain);
     if (r < 0)
         return r;
     age_hkdf(file_key, AGE_FILE_KEY_LEN, nonce, sizeof(nonce), "payload", key);

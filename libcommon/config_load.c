@@ -72,13 +72,14 @@ static uint64_t default_workers(void)
     return cpus > 2 ? (uint64_t)cpus - 1 : 1;
 }
 
-static int merge_files(struct config *c, struct diags *diags)
+// first: the main file, where it is parsed already; used up.
+static int merge_files(struct config *c, struct ynode *first, struct diags *diags)
 {
     int result = 0;
 
     for (size_t i = 0; i < c->n_files; i++) {
-        struct ynode *node = NULL;
-        int r = yaml_parse(c->files[i].name, c->files[i].text, c->files[i].len, diags, &node);
+        struct ynode *node = i == 0 ? first : NULL;
+        int r = node ? 0 : yaml_parse(c->files[i].name, c->files[i].text, c->files[i].len, diags, &node);
         if (r == 0 && i > 0 && ynode_get(node, "include"))
             diag_add(diags, ynode_get(node, "include")->pos, "include", "only the main file includes others");
         if (r == 0)
@@ -89,13 +90,15 @@ static int merge_files(struct config *c, struct diags *diags)
     return result;
 }
 
-int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal)
+static int parse_files(struct config_file *files, size_t n, struct ynode *first, struct config **ret,
+                       struct refusal *refusal)
 {
     OWNED(diags_free) struct diags diags = {0};
     OWNED(config_freep) struct config *c = calloc(1, sizeof(*c));
 
     if (!c || n == 0) {
         files_free(files, n);
+        ynode_free(first);
         refuse(refusal, REFUSE_IO, "the config");
         return refuse_why(refusal, "out of memory");
     }
@@ -105,7 +108,7 @@ int config_parse(struct config_file *files, size_t n, struct config **ret, struc
     const char *slash = strrchr(c->path, '/');
     c->dir = config_pool(c, slash ? strndup(c->path, (size_t)(slash - c->path)) : strdup("."));
     c->max_workers = default_workers();
-    int r = merge_files(c, &diags);
+    int r = merge_files(c, first, &diags);
     struct decode d = {c, &diags, "ductile"};
     const char *name = ynode_get_text(ynode_get(c->root, "service"), "name");
     if (name && str_is_instance(name))
@@ -122,10 +125,16 @@ int config_parse(struct config_file *files, size_t n, struct config **ret, struc
     return 0;
 }
 
+int config_parse(struct config_file *files, size_t n, struct config **ret, struct refusal *refusal)
+{
+    return parse_files(files, n, NULL, ret, refusal);
+}
+
 struct loading {
     int root;
     struct config_file *files;
     size_t n;
+    struct ynode *first; // what the main file says; NULL: it has errors
     struct refusal *refusal;
 };
 
@@ -198,16 +207,15 @@ static int load_include(struct loading *l, const char *entry)
     return r;
 }
 
-// The main file is parsed once here for its include list; errors in it are told by config_parse.
+// The main file is parsed here for its include list; errors in it are told by parse_files.
 static int load_includes(struct loading *l)
 {
     OWNED(diags_free) struct diags diags = {0};
-    OWNED(ynode_freep) struct ynode *root = NULL;
     int r = 0;
 
-    if (yaml_parse(l->files[0].name, l->files[0].text, l->files[0].len, &diags, &root) < 0)
+    if (yaml_parse(l->files[0].name, l->files[0].text, l->files[0].len, &diags, &l->first) < 0)
         return 0;
-    const struct ynode *list = ynode_get(root, "include");
+    const struct ynode *list = ynode_get(l->first, "include");
     for (size_t i = 0; r == 0 && list && list->kind == YNODE_LIST && i < list->n; i++)
         if (list->items[i]->kind == YNODE_SCALAR)
             r = load_include(l, list->items[i]->text);
@@ -232,9 +240,10 @@ int config_read(int root, const char *path, const char *instance, struct config 
         r = load_includes(&l);
     if (r != 0) {
         files_free(l.files, l.n);
+        ynode_free(l.first);
         return r;
     }
-    return config_parse(l.files, l.n, ret, refusal);
+    return parse_files(l.files, l.n, l.first, ret, refusal);
 }
 
 int config_load(int root, const char *path, const char *instance, struct config **ret,

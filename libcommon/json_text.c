@@ -19,7 +19,7 @@ static void skip_space(struct json_text *t)
 }
 
 // The next byte behind white space, or NUL at the end; a NUL in the text is a fault all the same.
-static char peek(struct json_text *t)
+static inline char peek(struct json_text *t)
 {
     if (t->at < t->end && (unsigned char)*t->at > ' ') // most often
         return *t->at;
@@ -27,7 +27,7 @@ static char peek(struct json_text *t)
     return t->at < t->end ? *t->at : '\0';
 }
 
-static bool take(struct json_text *t, char c)
+static inline bool take(struct json_text *t, char c)
 {
     if (t->bad || peek(t) != c)
         return fault(t);
@@ -185,34 +185,20 @@ bool json_text_int(struct json_text *t, int64_t *ret)
     return true;
 }
 
-// These bytes stand here: then what follows them.
-static bool take_bytes(struct json_text *t, const char *s, size_t len)
-{
-    if ((size_t)(t->end - t->at) < len || memcmp(t->at, s, len) != 0)
-        return false;
-    t->at += len;
-    return true;
-}
-
-int json_text_word(struct json_text *t, const struct json_word *words, unsigned n)
+int json_text_word(struct json_text *t, const char *const *words, unsigned n)
 {
     size_t len;
     char *s;
 
-    skip_space(t);
-    for (unsigned i = 0; i < n; i++)
-        if (take_bytes(t, words[i].key, words[i].len - 1)) // without the colon
-            return (int)i;
-    if (json_text_string(t, &s, &len)) // another one, or written with escapes
+    if (json_text_string(t, &s, &len))
         for (unsigned i = 0; i < n; i++)
-            if (len == words[i].len - 3 && memcmp(words[i].key + 1, s, len) == 0)
+            if (str_eq(words[i], s))
                 return (int)i;
     fault(t);
     return -EBADMSG;
 }
 
-// Written in another way, or out of their order.
-static int other_member(struct json_text *t, const struct json_word *names, unsigned n_names, uint32_t *seen)
+int json_text_member(struct json_text *t, const char *const *names, unsigned n_names, uint32_t *seen)
 {
     size_t count = *seen ? 1 : 0;
 
@@ -225,24 +211,6 @@ static int other_member(struct json_text *t, const struct json_word *names, unsi
     }
     *seen |= 1u << i;
     return i;
-}
-
-int json_text_member(struct json_text *t, const struct json_word *names, unsigned n_names, uint32_t *seen)
-{
-    // Most often it is one behind the last, written as we do.
-    unsigned i = *seen ? 32 - (unsigned)__builtin_clz(*seen) : 0;
-
-    if (t->at < t->end && (*seen == 0 || *t->at == ',')) {
-        const char *p = t->at + (*seen != 0);
-        for (size_t left = (size_t)(t->end - p); i < n_names; i++)
-            if (left >= names[i].len && p[1] == names[i].key[1] &&
-                memcmp(p, names[i].key, names[i].len) == 0) {
-                t->at += p - t->at + (ptrdiff_t)names[i].len;
-                *seen |= 1u << i;
-                return (int)i;
-            }
-    }
-    return other_member(t, names, n_names, seen);
 }
 
 bool json_text_end(struct json_text *t)

@@ -101,35 +101,49 @@ int str_to_size(const char *s, uint64_t *ret_bytes)
     return parse_unit(s, units, ARRAY_LEN(units), ret_bytes);
 }
 
-static bool lower_or_digit(char c)
+// What the bytes of a name may be.
+enum { DIGIT = 1, LOWER = 2, DASH = 4, UNDERSCORE = 8 };
+static const unsigned char byte_kind[256] = {
+    ['0' ... '9'] = DIGIT,
+    ['a' ... 'z'] = LOWER,
+    ['-'] = DASH,
+    ['_'] = UNDERSCORE,
+};
+
+static unsigned kind_of(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    return byte_kind[(unsigned char)c];
 }
 
-static bool is_word(const char *s, const char *extra, bool letter_first)
+// The length of a name of such bytes, of which the first is one of `first`; 0: it is none.
+static size_t name_len(const char *s, unsigned first, unsigned kinds)
 {
     const char *p = s;
 
-    if (letter_first && s[0] >= '0' && s[0] <= '9')
-        return false;
-    while (lower_or_digit(*p) || (p > s && (*p == extra[0] || (*p && *p == extra[1]))))
+    if (!(kind_of(*p) & first))
+        return 0;
+    while (kind_of(*p) & kinds)
         p++;
-    return *p == '\0' && p > s && p - s < LIMIT_NAME;
+    return *p == '\0' && p - s < LIMIT_NAME ? (size_t)(p - s) : 0;
 }
 
 bool str_is_instance(const char *s)
 {
-    return is_word(s, "-", false) && !strstr(s, "--") && s[strlen(s) - 1] != '-';
+    const size_t n = name_len(s, DIGIT | LOWER, DIGIT | LOWER | DASH);
+
+    return n > 0 && s[n - 1] != '-' && !strstr(s, "--");
 }
 
 bool str_is_account(const char *s)
 {
-    return is_word(s, "-", true);
+    return name_len(s, LOWER, DIGIT | LOWER | DASH) > 0;
 }
 
 bool str_is_secret(const char *s)
 {
-    return is_word(s, "_-", false) && lower_or_digit(s[strlen(s) - 1]);
+    const size_t n = name_len(s, DIGIT | LOWER, DIGIT | LOWER | DASH | UNDERSCORE);
+
+    return n > 0 && kind_of(s[n - 1]) & (DIGIT | LOWER);
 }
 
 bool str_is_plugin(const char *s)
@@ -317,11 +331,14 @@ void sb_addc(struct strbuf *sb, char c)
 
 void sb_add_padded(struct strbuf *sb, const char *s, size_t width)
 {
-    size_t len = strlen(s);
+    size_t len = strlen(s), pad = len < width ? width - len : 0;
 
-    sb_add(sb, s, len);
-    for (; len < width; len++)
-        sb_addc(sb, ' ');
+    if (!sb_room(sb, len + pad))
+        return;
+    memcpy(sb->p + sb->len, s, len);
+    memset(sb->p + sb->len + len, ' ', pad);
+    sb->len += len + pad;
+    sb->p[sb->len] = '\0';
 }
 
 void sb_addf(struct strbuf *sb, const char *format, ...)

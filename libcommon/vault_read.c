@@ -7,16 +7,21 @@
 
 // ---- names that must differ -----------------------------------------------------------------------
 
-// Pairs of names, to tell whether one came before. Under a key of this process, so that no document makes it
-// slow.
+// All names of a vault as pairs, to tell whether one came before: a principal has nothing behind it, a secret
+// nothing before it, a grant is a principal and a name. Under a key of this process, so that no document
+// makes it slow.
 struct pairs {
-    const char *(*slots)[2];
-    size_t n_slots; // a power of two, half as many again as there will be
+    const struct vault *v;
+    uint32_t *slots; // 0: free; else a principal's number and 1, or behind them a secret's, or a grant's
+    size_t n_slots;  // a power of two, half as many again as there will be
     unsigned char key[crypto_shorthash_KEYBYTES];
 };
 
-static int pairs_make(struct pairs *p, size_t n)
+static int pairs_make(struct pairs *p, const struct vault *v)
 {
+    const size_t n = v->n_principals + v->n_secrets + v->n_grants;
+
+    p->v = v;
     p->n_slots = 16;
     while (2 * p->n_slots < 3 * n)
         p->n_slots *= 2;
@@ -38,41 +43,52 @@ static uint64_t hash_of(const struct pairs *p, const char *name)
     return hash;
 }
 
+static bool is_pair(const struct vault *v, size_t number, const char *a, const char *b)
+{
+    if (number < v->n_principals)
+        return !*b && str_eq(v->principals[number].name, a);
+    number -= v->n_principals;
+    if (number < v->n_secrets)
+        return !*a && str_eq(v->secrets[number].name, b);
+    const struct vault_grant *g = &v->grants[number - v->n_secrets];
+    return str_eq(g->principal, a) && str_eq(g->as, b);
+}
+
 // The slot of a pair: it is there, or the slot is free.
-static const char **pairs_find(const struct pairs *p, uint64_t hash, const char *a, const char *b)
+static uint32_t *pairs_find(const struct pairs *p, uint64_t hash, const char *a, const char *b)
 {
     for (size_t i = hash;; i++) {
-        const char **slot = p->slots[i & (p->n_slots - 1)];
-        if (!slot[0] || (str_eq(slot[0], a) && str_eq(slot[1], b)))
+        uint32_t *slot = &p->slots[i & (p->n_slots - 1)];
+        if (*slot == 0 || is_pair(p->v, *slot - 1, a, b))
             return slot;
     }
 }
 
 // False where it came before.
-static bool pairs_add(struct pairs *p, uint64_t hash, const char *a, const char *b)
+static bool pairs_add(const struct pairs *p, uint64_t hash, const char *a, const char *b, size_t number)
 {
-    const char **slot = pairs_find(p, hash, a, b);
+    uint32_t *slot = pairs_find(p, hash, a, b);
 
-    if (slot[0])
+    if (*slot)
         return false;
-    slot[0] = a;
-    slot[1] = b;
+    *slot = (uint32_t)number + 1;
     return true;
 }
 
-// A principal is a pair with nothing behind it, a secret one with nothing before it.
-static bool check_secret(struct pairs *p, const struct vault_secret *s)
+static bool check_secret(const struct pairs *p, size_t at)
 {
+    const struct vault_secret *s = &p->v->secrets[at];
+    const size_t before = p->v->n_principals + p->v->n_secrets;
     const uint64_t hash = hash_of(p, s->name);
 
-    if (!pairs_add(p, ~hash, "", s->name))
+    if (!pairs_add(p, ~hash, "", s->name, p->v->n_principals + at))
         return false;
     for (size_t i = 0; i < s->n_grants; i++) {
         const struct vault_grant *g = &s->grants[i];
         const uint64_t principal = hash_of(p, g->principal),
                        as = str_eq(g->as, s->name) ? hash : hash_of(p, g->as);
-        if (!pairs_find(p, principal, g->principal, "")[0] ||
-            !pairs_add(p, 3 * principal + as, g->principal, g->as))
+        if (!*pairs_find(p, principal, g->principal, "") ||
+            !pairs_add(p, 3 * principal + as, g->principal, g->as, before + (size_t)(g - p->v->grants)))
             return false;
     }
     return true;
@@ -84,13 +100,13 @@ static int check_names(const struct vault *v)
 {
     OWNED(pairs_free) struct pairs pairs = {0};
 
-    if (pairs_make(&pairs, v->n_principals + v->n_secrets + v->n_grants) < 0)
+    if (pairs_make(&pairs, v) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < v->n_principals; i++)
-        if (!pairs_add(&pairs, hash_of(&pairs, v->principals[i].name), v->principals[i].name, ""))
+        if (!pairs_add(&pairs, hash_of(&pairs, v->principals[i].name), v->principals[i].name, "", i))
             return -EBADMSG;
     for (size_t i = 0; i < v->n_secrets; i++)
-        if (!check_secret(&pairs, &v->secrets[i]))
+        if (!check_secret(&pairs, i))
             return -EBADMSG;
     return 0;
 }
@@ -127,7 +143,7 @@ static bool read_name(struct json_text *t, const char **ret, bool (*check)(const
 }
 
 // One of two words: *ret is whether it is the second.
-static bool read_word(struct json_text *t, const struct json_word words[static 2], bool *ret)
+static bool read_word(struct json_text *t, const char *const words[static 2], bool *ret)
 {
     int i = json_text_word(t, words, 2);
 
@@ -135,8 +151,8 @@ static bool read_word(struct json_text *t, const struct json_word words[static 2
     return i >= 0;
 }
 
-static const struct json_word statuses[] = {JSON_WORD("active"), JSON_WORD("revoked")};
-static const struct json_word patterns[] = {JSON_WORD("manual"), JSON_WORD("auto")};
+static const char *const statuses[] = {"active", "revoked"};
+static const char *const patterns[] = {"manual", "auto"};
 
 static bool read_number(struct json_text *t, int64_t least, int64_t *ret)
 {
@@ -160,7 +176,7 @@ static int bad_unless(bool ok)
 
 static int read_principal(struct json_text *t, struct vault *v, const char *name)
 {
-    static const struct json_word names[] = {JSON_WORD("kind"), JSON_WORD("status"), JSON_WORD("created_ms")};
+    static const char *const names[] = {"kind", "status", "created_ms"};
     uint32_t seen = 0;
     int kind = -1, i;
     char *s;
@@ -183,30 +199,44 @@ static int read_principal(struct json_text *t, struct vault *v, const char *name
     return bad_unless(i == -ENOENT && seen == 7);
 }
 
-static int read_grants(struct json_text *t, struct vault *v, struct vault_secret *s)
+// Members that stand as vault_doc.c writes them; all others, and those behind them, are read one by one.
+static bool usual_grant(struct json_text *t, struct vault_grant *g, uint32_t *seen)
 {
-    static const struct json_word names[] = {JSON_WORD("principal"), JSON_WORD("as")};
+    if (!JSON_TEXT_TAKE(t, "\"principal\":"))
+        return true;
+    *seen |= 1;
+    if (!read_name(t, &g->principal, str_is_instance) || !JSON_TEXT_TAKE(t, ",\"as\":"))
+        return !t->bad && g->principal;
+    *seen |= 2;
+    return read_name(t, &g->as, str_is_secret);
+}
+
+static bool read_grants(struct json_text *t, struct vault *v, struct vault_secret *s)
+{
+    static const char *const names[] = {"principal", "as"};
     size_t count = 0;
     int i;
 
     s->grants = &v->grants[v->n_grants];
     if (!json_text_begin(t, '['))
-        return -EBADMSG;
+        return false;
     while (json_text_more(t, ']', &count)) {
         uint32_t seen = 0;
         if (!has_room(v, v->n_grants, TEXT_OF_GRANT) || !json_text_begin(t, '{'))
-            return -EBADMSG;
+            return false;
         struct vault_grant *g = &v->grants[v->n_grants++];
         *g = (struct vault_grant){0};
         s->n_grants++;
+        if (!usual_grant(t, g, &seen))
+            return false;
         while ((i = json_text_member(t, names, ARRAY_LEN(names), &seen)) >= 0)
             if (!(i == 0 ? read_name(t, &g->principal, str_is_instance)
                          : read_name(t, &g->as, str_is_secret)))
-                return -EBADMSG;
+                return false;
         if (i != -ENOENT || seen != 3)
-            return -EBADMSG;
+            return false;
     }
-    return bad_unless(!t->bad);
+    return !t->bad;
 }
 
 // As they are written.
@@ -231,7 +261,7 @@ static int read_member(struct json_text *t, struct vault *v, struct vault_secret
     case STATUS: return bad_unless(read_word(t, statuses, &s->revoked));
     case CREATED: return bad_unless(read_number(t, 0, &s->created_ms));
     case UPDATED: return bad_unless(read_number(t, 0, &s->updated_ms));
-    case GRANTS: return read_grants(t, v, s);
+    case GRANTS: return bad_unless(read_grants(t, v, s));
     case EXPIRES: return bad_unless(read_number(t, 1, &s->expires_ms));
     case ROTATE: return bad_unless(read_number(t, 1, &s->rotate_every_ms));
     case PREVIOUS: return bad_unless(read_value(t, &s->previous));
@@ -239,14 +269,46 @@ static int read_member(struct json_text *t, struct vault *v, struct vault_secret
     }
 }
 
+// As usual_grant.
+static bool usual_secret(struct json_text *t, struct vault *v, struct vault_secret *s, uint32_t *seen)
+{
+    if (!JSON_TEXT_TAKE(t, "\"value\":"))
+        return true;
+    *seen |= BIT(VALUE);
+    if (!read_value(t, &s->value))
+        return false;
+    if (JSON_TEXT_TAKE(t, ",\"pattern\":\"auto\""))
+        s->pattern = PATTERN_AUTO;
+    else if (!JSON_TEXT_TAKE(t, ",\"pattern\":\"manual\""))
+        return true;
+    *seen |= BIT(PATTERN);
+    if (!JSON_TEXT_TAKE(t, ",\"status\":\"active\""))
+        return true;
+    *seen |= BIT(STATUS);
+    if (!JSON_TEXT_TAKE(t, ",\"created_ms\":"))
+        return true;
+    *seen |= BIT(CREATED);
+    if (!read_number(t, 0, &s->created_ms))
+        return false;
+    if (!JSON_TEXT_TAKE(t, ",\"updated_ms\":"))
+        return true;
+    *seen |= BIT(UPDATED);
+    if (!read_number(t, 0, &s->updated_ms))
+        return false;
+    if (!JSON_TEXT_TAKE(t, ",\"grants\":"))
+        return true;
+    *seen |= BIT(GRANTS);
+    return read_grants(t, v, s);
+}
+
 static int read_secret(struct json_text *t, struct vault *v, const char *name)
 {
-    static const struct json_word names[] = {
-        [VALUE] = JSON_WORD("value"),        [PATTERN] = JSON_WORD("pattern"),
-        [STATUS] = JSON_WORD("status"),      [CREATED] = JSON_WORD("created_ms"),
-        [UPDATED] = JSON_WORD("updated_ms"), [GRANTS] = JSON_WORD("grants"),
-        [EXPIRES] = JSON_WORD("expires_ms"), [ROTATE] = JSON_WORD("rotate_every_ms"),
-        [PREVIOUS] = JSON_WORD("previous"),  [PREVIOUS_UNTIL] = JSON_WORD("previous_until_ms"),
+    static const char *const names[] = {
+        [VALUE] = "value",        [PATTERN] = "pattern",
+        [STATUS] = "status",      [CREATED] = "created_ms",
+        [UPDATED] = "updated_ms", [GRANTS] = "grants",
+        [EXPIRES] = "expires_ms", [ROTATE] = "rotate_every_ms",
+        [PREVIOUS] = "previous",  [PREVIOUS_UNTIL] = "previous_until_ms",
     };
     uint32_t seen = 0;
     int member, r = 0;
@@ -256,6 +318,8 @@ static int read_secret(struct json_text *t, struct vault *v, const char *name)
         return -EBADMSG;
     struct vault_secret *s = &v->secrets[v->n_secrets++];
     *s = (struct vault_secret){.name = name};
+    if (!usual_secret(t, v, s, &seen))
+        return -EBADMSG;
     while (r == 0 && (member = json_text_member(t, names, ARRAY_LEN(names), &seen)) >= 0)
         r = read_member(t, v, s, member);
     if (r < 0)
@@ -330,10 +394,9 @@ static int read_part(struct json_text *t, struct vault *v, int member)
 
 int vault_parse(struct secret *plain, struct vault *v)
 {
-    static const struct json_word names[] = {
-        [FORMAT] = JSON_WORD("format"),         [VAULT_ID] = JSON_WORD("vault_id"),
-        [GENERATION] = JSON_WORD("generation"), [PRINCIPALS] = JSON_WORD("principals"),
-        [SECRETS] = JSON_WORD("secrets"),       [RECIPIENTS] = JSON_WORD("recovery_recipients"),
+    static const char *const names[] = {
+        [FORMAT] = "format",         [VAULT_ID] = "vault_id", [GENERATION] = "generation",
+        [PRINCIPALS] = "principals", [SECRETS] = "secrets",   [RECIPIENTS] = "recovery_recipients",
     };
     v->text = *plain;
     *plain = (struct secret){0};

@@ -299,13 +299,62 @@ static int parse_stream(struct parse *p, struct ynode **ret)
     }
 }
 
+// ---- comments -----------------------------------------------------------------------------------
+
+// Of the file that ductile-install writes they are most, and libyaml takes far longer for each byte of them
+// than this does. A line that begins with # is one where no scalar may hold it: where nothing is quoted, and
+// no block begun. Its # stays, as it ends a plain scalar, and so does its place among the lines.
+
+static size_t line_end(const char *text, size_t len, size_t at)
+{
+    const char *newline = memchr(text + at, '\n', len - at);
+
+    return newline ? (size_t)(newline - text) : len;
+}
+
+// Behind the # where the line from `at` to `end` is a comment of printable ASCII, which says nothing to
+// anybody; 0.
+static size_t comment_text(const char *text, size_t at, size_t end)
+{
+    while (at < end && (text[at] == ' ' || text[at] == '\t'))
+        at++;
+    if (at == end || text[at] != '#')
+        return 0;
+    const size_t behind = ++at;
+    while (at < end && text[at] >= ' ' && text[at] <= '~')
+        at++;
+    return at == end ? behind : 0;
+}
+
+// The text without what its comments say; NULL: as it is.
+static char *without_comments(const char *text, size_t len, size_t *ret_len)
+{
+    OWNED(freep) char *out = malloc(len + 1);
+    size_t n = 0;
+
+    for (size_t at = 0, end; out && at < len; at = end) {
+        end = line_end(text, len, at);
+        size_t behind = comment_text(text, at, end), keep = (behind ? behind : end) - at;
+        for (size_t i = 0; !behind && i < keep; i++)
+            if (strchr("'\"|>", text[at + i])) // or NUL
+                return NULL;
+        memcpy(out + n, text + at, keep);
+        n += keep;
+        if (end < len)
+            out[n++] = text[end++];
+    }
+    *ret_len = n;
+    return ptr_take(&out);
+}
+
 int yaml_parse(const char *file, const char *text, size_t len, struct diags *diags, struct ynode **ret)
 {
     struct parse p = {.file = file, .diags = diags};
 
     if (!yaml_parser_initialize(&p.yaml))
         return -ENOMEM;
-    yaml_parser_set_input_string(&p.yaml, (const unsigned char *)text, len);
+    OWNED(freep) char *bare = without_comments(text, len, &len);
+    yaml_parser_set_input_string(&p.yaml, (const unsigned char *)(bare ? bare : text), len);
     int r = parse_stream(&p, ret);
     yaml_parser_delete(&p.yaml);
     return r;

@@ -138,7 +138,7 @@ static void test_json_text_more__lists(void **s)
 
 static const char *read_object(const char *from, char *buf)
 {
-    static const struct json_word names[] = {JSON_WORD("a"), JSON_WORD("b")};
+    static const char *const names[] = {"a", "b"};
     OWNED(freep) char *text = strdup(from);
     struct json_text t = over(text);
     uint32_t seen = 0;
@@ -148,7 +148,7 @@ static const char *read_object(const char *from, char *buf)
     if (!json_text_begin(&t, '{'))
         return "fault";
     while ((i = json_text_member(&t, names, 2, &seen)) >= 0 && json_text_int(&t, &n))
-        sprintf(buf + strlen(buf), "%c=%d ", names[i].key[1], (int)n);
+        sprintf(buf + strlen(buf), "%s=%d ", names[i], (int)n);
     return i == -ENOENT && json_text_end(&t) ? buf : "fault";
 }
 
