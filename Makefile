@@ -65,6 +65,10 @@ LIBS_ductile-gate    := -lyaml -lacl -lsodium -lsqlite3
 LIBS_ductile-run     := -lyaml -ljansson -lsodium
 LIBS_ductile-bus     := -lyaml -ljansson -lsodium -lsqlite3 -lev -lmicrohttpd
 LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
+# The program that people wait for, each time: its libraries are linked in, where there are archives of them, as
+# loading four shared ones takes longer than decrypting a vault (STATIC_VAULT, config.mk).
+archive = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
+LIBS_rel_ductile-vault := $(if $(filter yes,$(STATIC_VAULT)),$(foreach l,yaml jansson sodium sqlite3,$(call archive,$(l))) -lm,$(LIBS_ductile-vault))
 
 # The attacker in each half (DUCTILE_BREAK=popwarden, popbus), and alone as his own control: in build/broken only.
 POPPED_broken_ductile-run := tests/popped/common.c tests/popped/warden.c
@@ -96,7 +100,7 @@ define program
 build/$(1)/bin/$(2): $$(patsubst %.c,build/$(1)/%.o,$(SRC_$(2)) $(POPPED_$(1)_$(2))) build/$(1)/libcommon.a
 	$(say) LD '$$@'
 	@mkdir -p $$(@D)
-	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(LIBS_$(2))
+	$(Q)$(CC_$(1)) $(LDFLAGS_$(1)) $(LDFLAGS) -o $$@ $$^ $(or $(LIBS_$(1)_$(2)),$(LIBS_$(2)))
 
 endef
 

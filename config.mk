@@ -8,6 +8,10 @@ DATADIR    ?= $(PREFIX)/share
 MANDIR     ?= $(DATADIR)/man
 DESTDIR    ?=
 
+# yes: ductile-vault has its libraries linked in, and starts in two thirds of the time; after an update of one of
+# them it must be built again. Anything else: shared, as the other programs have them.
+STATIC_VAULT ?= yes
+
 CC         ?= gcc
 CLANG      ?= clang
 AR         ?= ar

@@ -5,6 +5,7 @@
 #include "fd.h"
 #include "log.h"
 #include "str.h"
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,7 +68,9 @@ static int refuse_diags(struct refusal *refusal, const char *path, struct diags 
 
 static uint64_t default_workers(void)
 {
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t set; // of a host with more than 1,024 the call fails
+    long cpus =
+        sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
 
     return cpus > 2 ? (uint64_t)cpus - 1 : 1;
 }

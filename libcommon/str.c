@@ -292,12 +292,12 @@ bool sb_room(struct strbuf *sb, size_t more)
 
     if (sb->failed)
         return false;
+    if (more < sb->cap - sb->len)
+        return true;
     if (__builtin_add_overflow(sb->len, more + 1, &need)) {
         sb->failed = true;
         return false;
     }
-    if (need <= sb->cap)
-        return true;
     size_t cap = MAX(need, MAX((size_t)64, sb->cap * 2));
     char *p = realloc(sb->p, cap);
     if (!p) {
