@@ -146,7 +146,7 @@ static void status_text(const struct session *s)
 int verb_status(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s, NULL);
+    int r = session_begin_look(o, &s);
 
     if (r == 0)
         r = session_open(&s, false);

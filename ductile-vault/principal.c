@@ -90,7 +90,7 @@ int verb_principal_add(const struct opts *o)
 int verb_principal_list(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s, NULL);
+    int r = session_begin_look(o, &s);
     json_t *list = json_array();
 
     if (r == 0)
@@ -116,7 +116,7 @@ static int show(const struct opts *o)
 {
     struct session s;
     struct vault_principal *p = NULL;
-    int r = session_begin(o, &s, NULL);
+    int r = session_begin_look(o, &s);
 
     if (r == 0)
         r = session_open(&s, false);

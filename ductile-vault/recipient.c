@@ -120,7 +120,7 @@ int verb_recipient_list(const struct opts *o)
 {
     struct session s;
     vault_recipient host;
-    int r = session_begin(o, &s, NULL);
+    int r = session_begin_look(o, &s);
 
     if (r == 0)
         r = session_open(&s, false);

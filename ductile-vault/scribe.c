@@ -10,6 +10,8 @@
 
 struct ask {
     enum scribe_op op;
+    char vault[NEWEST_ID_LEN + 1]; // that a fact is of, and its generation; "": it is of none
+    uint64_t generation;
     enum audit_kind kind;
     uid_t uid;
     uint64_t limit;
@@ -77,10 +79,32 @@ static void answer_rows(struct ledger *l, int fd, const struct ask *a)
     (void)send(fd, step == SQLITE_DONE ? "." : "!", 1, MSG_NOSIGNAL);
 }
 
+// The fact, and before it what who only looks will read of it: both or neither.
+static int write_fact(struct ledger *l, const struct config *config, const struct ask *a)
+{
+    int r = ledger_begin(l);
+
+    if (r == 0 && a->vault[0])
+        r = newest_note(l, config, a->vault, a->generation, a->kind == AUDIT_ROLLBACK_ACCEPTED);
+    if (r == 0)
+        r = ledger_audit(l, "ductile-vault", a->uid, a->kind, a->subject, a->detail, NULL);
+    if (r == 0)
+        r = ledger_commit(l);
+    if (r < 0)
+        ledger_rollback(l);
+    return r;
+}
+
+struct served {
+    const struct config *config;
+    int fd;
+};
+
 static int serve(struct ledger *l, void *arg)
 {
+    const struct served *served = arg;
     struct ask a;
-    int fd = *(int *)arg, r = 0;
+    int fd = served->fd, r = 0;
 
     ledger_leave_log(l, true); // until there is a fact
     while (r == 0 && recv(fd, &a, sizeof(a), 0) == sizeof(a)) {
@@ -90,7 +114,7 @@ static int serve(struct ledger *l, void *arg)
             answer_rows(l, fd, &a);
         else {
             ledger_leave_log(l, false);
-            r = ledger_audit(l, "ductile-vault", a.uid, a.kind, a.subject, a.detail, NULL);
+            r = write_fact(l, served->config, &a);
             const char ok = r == 0;
             if (send(fd, &ok, 1, MSG_NOSIGNAL) < 0)
                 break;
@@ -108,7 +132,8 @@ int scribe_start(struct session *s)
     pid_t pid = fork();
     if (pid == 0) {
         close(pair[0]);
-        _exit(ledger_become_owner(s->config, true, serve, &pair[1]) == 0 ? 0 : 1);
+        struct served served = {s->config, pair[1]};
+        _exit(ledger_become_owner(s->config, true, serve, &served) == 0 ? 0 : 1);
     }
     close(pair[1]);
     if (pid < 0) {
@@ -150,7 +175,8 @@ static ssize_t hear(struct session *s, void *buf, size_t size)
     return n;
 }
 
-bool scribe_tell(struct session *s, enum audit_kind kind, const char *subject, const char *detail)
+bool scribe_tell(struct session *s, enum audit_kind kind, const char *subject, const char *detail,
+                 bool of_vault)
 {
     struct ask a = {.op = SCRIBE_FACT, .kind = kind, .uid = s->root ? 0 : getuid()}; // who asked
     char ok = 0;
@@ -158,6 +184,10 @@ bool scribe_tell(struct session *s, enum audit_kind kind, const char *subject, c
 
     snprintf(a.subject, sizeof(a.subject), "%s", subject);
     snprintf(a.detail, sizeof(a.detail), "%s", detail);
+    if (of_vault) {
+        snprintf(a.vault, sizeof(a.vault), "%s", s->vault.id);
+        a.generation = s->vault.generation;
+    }
     if (ask(s, &a))
         n = hear(s, &ok, 1);
     if (n == 1 && ok)

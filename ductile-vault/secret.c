@@ -432,7 +432,7 @@ static void secret_text(const struct vault_secret *x)
 int verb_secret_list(const struct opts *o)
 {
     struct session s;
-    int r = session_begin(o, &s, NULL);
+    int r = session_begin_look(o, &s);
     json_t *list = json_array();
 
     if (r == 0)

@@ -33,7 +33,15 @@ static int become_owner(struct session *s)
     return refuse_remedy(&s->refusal, "sudo %s ...", s->opts->program->name);
 }
 
-static int begin(const struct opts *opts, struct session *s, const char *subject, bool large)
+enum begin { BEGIN, BEGIN_LARGE, BEGIN_LOOK };
+
+// Nothing needs writing down, and what would be asked stands beside the ledger.
+static bool needs_no_scribe(struct session *s, int root)
+{
+    return !vault_interrupted(s->config) && newest_read(root, s->config, &s->newest) == 0;
+}
+
+static int begin(const struct opts *opts, struct session *s, const char *subject, enum begin how)
 {
     *s = (struct session){.opts = opts, .subject = subject, .lock_fd = -1, .scribe_fd = -1};
     OWNED(fd_closep) int root = fd_open_root(NULL);
@@ -48,21 +56,26 @@ static int begin(const struct opts *opts, struct session *s, const char *subject
         refuse_why(&s->refusal, "its owner, %s, does not exist yet", s->config->user);
         return refuse_remedy(&s->refusal, "ductile-install apply");
     }
-    if (scribe_start(s) < 0)
+    if (!(how == BEGIN_LOOK && needs_no_scribe(s, root)) && scribe_start(s) < 0)
         log_warn("no child to write the ledger");
     // as root: the memlock limit does not bind it
-    r = (large ? vault_arena_open_large : vault_arena_open)(s->config->vault_file, &s->refusal);
+    r = (how == BEGIN_LARGE ? vault_arena_open_large : vault_arena_open)(s->config->vault_file, &s->refusal);
     return r < 0 ? r : become_owner(s);
 }
 
 int session_begin(const struct opts *opts, struct session *s, const char *subject)
 {
-    return begin(opts, s, subject, false);
+    return begin(opts, s, subject, BEGIN);
 }
 
 int session_begin_large(const struct opts *opts, struct session *s, const char *subject)
 {
-    return begin(opts, s, subject, true);
+    return begin(opts, s, subject, BEGIN_LARGE);
+}
+
+int session_begin_look(const struct opts *opts, struct session *s)
+{
+    return begin(opts, s, NULL, BEGIN_LOOK);
 }
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -125,6 +138,15 @@ static int untold(struct session *s)
     return refuse_remedy(&s->refusal, "try again, and then: ductile ledger verify");
 }
 
+static enum scribe_seen ask_newest(struct session *s, uint64_t *ret)
+{
+    if (s->newest.n == 0)
+        return scribe_seen(s, s->vault.id, ret);
+    const struct newest *there = newest_of(&s->newest, s->vault.id);
+    *ret = there ? there->generation : 0;
+    return there ? SEEN_THIS : SEEN_OTHER;
+}
+
 // The ledger is opened by the scribe while the vault is opened here, and asked after. Without the lock a
 // writer may come in between, and the answer be of a newer vault than the one that was read: then that is
 // there by now.
@@ -134,14 +156,14 @@ static int open_both(struct session *s, uint64_t *ret_ledger)
 
     if (r < 0)
         return r;
-    enum scribe_seen state = scribe_seen(s, s->vault.id, ret_ledger);
+    enum scribe_seen state = ask_newest(s, ret_ledger);
     if (s->vault.generation < *ret_ledger && s->lock_fd < 0) {
         char id[sizeof(s->vault.id)];
         snprintf(id, sizeof(id), "%s", s->vault.id);
         vault_close(&s->vault);
         r = open_vault(s);
         if (r == 0 && !str_eq(id, s->vault.id)) // another one by now
-            state = scribe_seen(s, s->vault.id, ret_ledger);
+            state = ask_newest(s, ret_ledger);
     }
     s->seen = MAX(s->seen, *ret_ledger);
     if (r == 0 && state == SEEN_OTHER)
@@ -153,7 +175,7 @@ int session_open(struct session *s, bool change)
 {
     int recovered = VAULT_CLEAN;
     uint64_t ledger;
-    bool lock = change || vault_interrupted(s->config);
+    bool lock = change || (s->newest.n == 0 && vault_interrupted(s->config));
     int r = lock ? take_lock(s) : 0;
 
     if (r == 0 && lock)
@@ -185,7 +207,7 @@ bool session_is_plugins(const struct session *s, const char *principal, const st
 
 int session_secret(const struct opts *opts, struct session *s, struct vault_secret **ret)
 {
-    int r = session_begin(opts, s, NULL);
+    int r = session_begin_look(opts, s);
 
     if (r == 0)
         r = session_open(s, false);
@@ -202,7 +224,7 @@ static bool note(struct session *s, enum audit_kind kind, const char *subject, c
 
     snprintf(text, sizeof(text), "{\"vault\":\"%s\",\"generation\":%llu%s%s}", s->vault.id,
              (unsigned long long)s->vault.generation, detail[0] ? "," : "", detail);
-    return scribe_tell(s, kind, subject, text);
+    return scribe_tell(s, kind, subject, text, true);
 }
 
 void session_note(struct session *s, enum audit_kind kind, const char *subject, const char *detail)
@@ -247,7 +269,7 @@ static void note_denied(struct session *s)
     sb_addc(&sb, '}');
     OWNED(freep) char *text = sb_finish(&sb);
     snprintf(detail, sizeof(detail), "%s", text && strlen(text) < sizeof(detail) ? text : "{}");
-    scribe_tell(s, AUDIT_VAULT_DENIED, safe_subject(s), detail);
+    scribe_tell(s, AUDIT_VAULT_DENIED, safe_subject(s), detail, false);
 }
 
 int session_end(struct session *s, int r)

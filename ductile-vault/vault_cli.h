@@ -2,6 +2,7 @@
 #pragma once
 #include "ledger_kinds.h"
 #include "lock.h"
+#include "newest.h"
 #include "opt.h"
 #include "vault.h"
 #include <jansson.h>
@@ -16,6 +17,8 @@ struct session {
     int lock_fd;
     int scribe_fd; // facts go here; -1: nobody writes them
     pid_t scribe;
+    struct newest_list
+        newest;    // of who only looks, where it stands beside the ledger: then there is no scribe
     uint64_t seen; // the highest generation that the ledger or `generation` knows
     struct refusal refusal;
 };
@@ -25,6 +28,8 @@ struct session {
 // Loads the config, opens the locked arena, starts the scribe (a child that is the ledger's owner) and
 // becomes the service user, as whom everything after this happens. -ECANCELED.
 MUST int session_begin(const struct opts *opts, struct session *s, const char *subject);
+// For who only looks at the vault, and asks the ledger nothing else: there may be no scribe. subject is NULL.
+MUST int session_begin_look(const struct opts *opts, struct session *s);
 // The same with room for a vault of any size, as far as memory may be locked.
 MUST int session_begin_large(const struct opts *opts, struct session *s, const char *subject);
 // Opens the vault, exclusively where it will be changed. First finishes, undoes or sweeps away what an
@@ -69,8 +74,9 @@ enum scribe_op { SCRIBE_FACT, SCRIBE_SEEN, SCRIBE_AUDIT, SCRIBE_DELIVERED };
 MUST int scribe_start(struct session *s);
 // Nothing more will be written or asked: it ends while the caller goes on, and session_end waits for that.
 void scribe_dismiss(struct session *s);
-// False: it is not written, and that was logged.
-bool scribe_tell(struct session *s, enum audit_kind kind, const char *subject, const char *detail);
+// of_vault: the vault is of this generation now. False: it is not written, and that was logged.
+bool scribe_tell(struct session *s, enum audit_kind kind, const char *subject, const char *detail,
+                 bool of_vault);
 // The generation of the last change of this vault that was written down. UNKNOWN: the ledger did not answer;
 // NEVER: it knows of no vault; OTHER: only of another one. To be asked after the vault was read.
 enum scribe_seen { SEEN_UNKNOWN, SEEN_NEVER, SEEN_OTHER, SEEN_THIS };

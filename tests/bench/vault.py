@@ -22,27 +22,33 @@ def sh(command, **kw):
 
 
 def fill():
-    """The vault that apply made, with secrets in it; written as anybody may who has the key, and as
-    ductile-vault writes it: without spaces."""
+    """The vault that apply made, with secrets in it; written as anybody may who has the key. Then one
+    more by ductile-vault, so that file and ledger are as it leaves them."""
     plain = json.loads(sh("age -d -i %s %s" % (KEY, VAULT)))
     plain["principals"] = {"p%d" % i: {"kind": "plugin", "status": "active", "created_ms": 1} for i in range(50)}
     plain["secrets"] = {"secret_%d" % i: {"value": os.urandom(20).hex(), "pattern": "auto", "status": "active", "created_ms": 1, "updated_ms": 1,
                                           "grants": [{"principal": "p%d" % (i % 50), "as": "secret_%d" % i}]} for i in range(SECRETS)}
     recipient = sh("age-keygen -y " + KEY).decode().strip()
     sh("age -r %s -o /root/vault.new && cat /root/vault.new >%s" % (recipient, VAULT), input=json.dumps(plain, separators=(",", ":")).encode())
+    sh("ductile-vault secret set one_more --auto")
 
 
 def once(argv):
+    """Spawned without a Python in between: what that takes would be added to both."""
+    quiet = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_WRONLY, 0) for fd in (1, 2)]
     begin = time.perf_counter()
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return (time.perf_counter() - begin) * 1e3
+    status = os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)[1]
+    took = (time.perf_counter() - begin) * 1e3
+    if status != 0:
+        sys.exit("%s ended with %d" % (" ".join(argv), status))
+    return took
 
 
 def main():
     fill()
     listed = sh(" ".join(OPEN)).count(b"\nsecret ")
-    if listed != SECRETS:
-        sys.exit("the vault opens with %d secrets, not %d" % (listed, SECRETS))
+    if listed != SECRETS + 1:
+        sys.exit("the vault opens with %d secrets, not %d" % (listed, SECRETS + 1))
     times = [[once(argv) for argv in (OPEN, DECRYPT, START, ASK, AGE)] for _ in range(ROUNDS + 5)][5:]
     opened, decrypted, started, asked, age = (statistics.median(column) for column in zip(*times))
     print("%d secrets, %d bytes, %d rounds: age -d %.2f ms" % (SECRETS, os.path.getsize(VAULT), ROUNDS, age))
