@@ -64,11 +64,11 @@ LIBS_ductile-install := -lyaml -lacl -lsodium -lsqlite3
 LIBS_ductile-gate    := -lyaml -lacl -lsodium -lsqlite3
 LIBS_ductile-run     := -lyaml -ljansson -lsodium
 LIBS_ductile-bus     := -lyaml -ljansson -lsodium -lsqlite3 -lev -lmicrohttpd
-LIBS_ductile-vault   := -lyaml -ljansson -lsodium -lsqlite3
+LIBS_ductile-vault   := -lyaml -ljansson -lsodium
 # The program that people wait for, each time: its libraries are linked in, where there are archives of them, as
-# loading four shared ones takes longer than decrypting a vault (STATIC_VAULT, config.mk).
+# loading three shared ones takes longer than decrypting a vault (STATIC_VAULT, config.mk).
 archive = $(if $(filter /%,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
-LIBS_rel_ductile-vault := $(if $(filter yes,$(STATIC_VAULT)),$(foreach l,yaml jansson sodium sqlite3,$(call archive,$(l))) -lm,$(LIBS_ductile-vault))
+LIBS_rel_ductile-vault := $(if $(filter yes,$(STATIC_VAULT)),$(foreach l,yaml jansson sodium,$(call archive,$(l))),$(LIBS_ductile-vault))
 
 # The attacker in each half (DUCTILE_BREAK=popwarden, popbus), and alone as his own control: in build/broken only.
 POPPED_broken_ductile-run := tests/popped/common.c tests/popped/warden.c
