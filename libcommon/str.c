@@ -286,14 +286,12 @@ int str_unhex(const char *s, void *data, size_t len)
     return 0;
 }
 
-bool sb_room(struct strbuf *sb, size_t more)
+bool sb_grow(struct strbuf *sb, size_t more)
 {
     size_t need;
 
     if (sb->failed)
         return false;
-    if (more < sb->cap - sb->len)
-        return true;
     if (__builtin_add_overflow(sb->len, more + 1, &need)) {
         sb->failed = true;
         return false;
@@ -307,26 +305,6 @@ bool sb_room(struct strbuf *sb, size_t more)
     sb->p = p;
     sb->cap = cap;
     return true;
-}
-
-void sb_add(struct strbuf *sb, const void *data, size_t len)
-{
-    if (!sb_room(sb, len))
-        return;
-    if (len > 0)
-        memcpy(sb->p + sb->len, data, len);
-    sb->len += len;
-    sb->p[sb->len] = '\0';
-}
-
-void sb_adds(struct strbuf *sb, const char *s)
-{
-    sb_add(sb, s, strlen(s));
-}
-
-void sb_addc(struct strbuf *sb, char c)
-{
-    sb_add(sb, &c, 1);
 }
 
 void sb_add_padded(struct strbuf *sb, const char *s, size_t width)

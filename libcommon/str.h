@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline bool str_eq(const char *a, const char *b)
 {
@@ -53,10 +54,28 @@ struct strbuf {
 };
 
 // Room for `more` bytes and a NUL behind what is there, for who writes there itself. False: no memory.
-bool sb_room(struct strbuf *sb, size_t more);
-void sb_add(struct strbuf *sb, const void *data, size_t len);
-void sb_adds(struct strbuf *sb, const char *s);
-void sb_addc(struct strbuf *sb, char c);
+bool sb_grow(struct strbuf *sb, size_t more);
+static inline bool sb_room(struct strbuf *sb, size_t more)
+{
+    return (!sb->failed && more < sb->cap - sb->len) || sb_grow(sb, more);
+}
+static inline void sb_add(struct strbuf *sb, const void *data, size_t len)
+{
+    if (!sb_room(sb, len))
+        return;
+    if (len > 0)
+        memcpy(sb->p + sb->len, data, len);
+    sb->len += len;
+    sb->p[sb->len] = '\0';
+}
+static inline void sb_adds(struct strbuf *sb, const char *s)
+{
+    sb_add(sb, s, strlen(s));
+}
+static inline void sb_addc(struct strbuf *sb, char c)
+{
+    sb_add(sb, &c, 1);
+}
 // Adds s and spaces up to width bytes.
 void sb_add_padded(struct strbuf *sb, const char *s, size_t width);
 __attribute__((format(printf, 2, 3))) void sb_addf(struct strbuf *sb, const char *format, ...);

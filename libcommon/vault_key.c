@@ -189,9 +189,7 @@ static int each_leftover(int root, const char *path, const char *const names[sta
     const char *base;
     char **entries = NULL;
     size_t n = 0;
-    OWNED(fd_closep) int parent = fd_open_parent(root, path, &base);
-    OWNED(fd_closep)
-    int dir = parent < 0 ? parent : openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    OWNED(fd_closep) int dir = fd_open_parent(root, path, &base);
     int r = dir < 0 ? -ENOENT : fd_list(dir, &entries, &n);
 
     for (size_t i = 0; r >= 0 && i < n; i++)

@@ -8,13 +8,12 @@
 // ---- names that must differ -----------------------------------------------------------------------
 
 // All names of a vault as pairs, to tell whether one came before: a principal has nothing behind it, a secret
-// nothing before it, a grant is a principal and a name. Under a key of this process, so that no document
-// makes it slow.
+// nothing before it, a grant is a principal and a name.
 struct pairs {
     const struct vault *v;
     uint32_t *slots; // 0: free; else a principal's number and 1, or behind them a secret's, or a grant's
     size_t n_slots;  // a power of two, half as many again as there will be
-    unsigned char key[crypto_shorthash_KEYBYTES];
+    uint64_t weights[2][LIMIT_NAME];
 };
 
 static int pairs_make(struct pairs *p, const struct vault *v)
@@ -26,7 +25,7 @@ static int pairs_make(struct pairs *p, const struct vault *v)
     while (2 * p->n_slots < 3 * n)
         p->n_slots *= 2;
     p->slots = calloc(p->n_slots, sizeof(*p->slots));
-    randombytes_buf(p->key, sizeof(p->key));
+    randombytes_buf(p->weights, sizeof(p->weights));
     return p->slots ? 0 : -ENOMEM;
 }
 
@@ -35,12 +34,16 @@ static void pairs_free(struct pairs *p)
     free(p->slots);
 }
 
-static uint64_t hash_of(const struct pairs *p, const char *name)
+// A pair's hash is the sum of both halves': of their bytes by random weights, one for each place. Of two
+// pairs the upper half of it is the same by a chance of 1 in 2^32 (multilinear hashing), so no document makes
+// this slow.
+static uint64_t hash_of(const struct pairs *p, int half, const char *name)
 {
-    uint64_t hash;
+    uint64_t sum = 0;
 
-    crypto_shorthash((unsigned char *)&hash, (const unsigned char *)name, strlen(name), p->key);
-    return hash;
+    for (size_t i = 0; name[i]; i++) // shorter than LIMIT_NAME
+        sum += p->weights[half][i] * (unsigned char)name[i];
+    return sum;
 }
 
 static bool is_pair(const struct vault *v, size_t number, const char *a, const char *b)
@@ -57,7 +60,7 @@ static bool is_pair(const struct vault *v, size_t number, const char *a, const c
 // The slot of a pair: it is there, or the slot is free.
 static uint32_t *pairs_find(const struct pairs *p, uint64_t hash, const char *a, const char *b)
 {
-    for (size_t i = hash;; i++) {
+    for (size_t i = hash >> 32;; i++) {
         uint32_t *slot = &p->slots[i & (p->n_slots - 1)];
         if (*slot == 0 || is_pair(p->v, *slot - 1, a, b))
             return slot;
@@ -79,16 +82,16 @@ static bool check_secret(const struct pairs *p, size_t at)
 {
     const struct vault_secret *s = &p->v->secrets[at];
     const size_t before = p->v->n_principals + p->v->n_secrets;
-    const uint64_t hash = hash_of(p, s->name);
+    const uint64_t hash = hash_of(p, 1, s->name);
 
-    if (!pairs_add(p, ~hash, "", s->name, p->v->n_principals + at))
+    if (!pairs_add(p, hash, "", s->name, p->v->n_principals + at))
         return false;
     for (size_t i = 0; i < s->n_grants; i++) {
         const struct vault_grant *g = &s->grants[i];
-        const uint64_t principal = hash_of(p, g->principal),
-                       as = str_eq(g->as, s->name) ? hash : hash_of(p, g->as);
+        const uint64_t principal = hash_of(p, 0, g->principal),
+                       as = str_eq(g->as, s->name) ? hash : hash_of(p, 1, g->as);
         if (!*pairs_find(p, principal, g->principal, "") ||
-            !pairs_add(p, 3 * principal + as, g->principal, g->as, before + (size_t)(g - p->v->grants)))
+            !pairs_add(p, principal + as, g->principal, g->as, before + (size_t)(g - p->v->grants)))
             return false;
     }
     return true;
@@ -103,7 +106,7 @@ static int check_names(const struct vault *v)
     if (pairs_make(&pairs, v) < 0)
         return -ENOMEM;
     for (size_t i = 0; i < v->n_principals; i++)
-        if (!pairs_add(&pairs, hash_of(&pairs, v->principals[i].name), v->principals[i].name, "", i))
+        if (!pairs_add(&pairs, hash_of(&pairs, 0, v->principals[i].name), v->principals[i].name, "", i))
             return -EBADMSG;
     for (size_t i = 0; i < v->n_secrets; i++)
         if (!check_secret(&pairs, i))
