@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                   (bytes.len == 0 || memcmp(again.p, bytes.p, bytes.len) == 0),
               "in pieces or whole, it is one");
     if (r == 0) {
-        struct age_armor_writer writer = {.sink = {pieces_write, &text}};
+        struct age_armor_writer writer = {.sink = {.write = pieces_write, .ctx = &text}};
         MUST_HOLD(age_armor_write(&writer, bytes.p, bytes.len) == 0 && age_armor_finish(&writer) == 0,
                   "written");
         canonical(data, size, &want);

@@ -83,7 +83,7 @@ static int decrypt(const struct strbuf *file, size_t step, bool with_passphrase,
 {
     struct pieces in = {(const uint8_t *)file->p, file->len, step};
     const struct age_source source = {pieces_read, &in};
-    const struct age_sink sink = {pieces_write, plain};
+    const struct age_sink sink = {.write = pieces_write, .ctx = plain};
     const struct age_keys keys = {
         .identities = &id, .n = 1, .passphrase = with_passphrase ? &passphrase : NULL, .max_work = 2};
     return age_decrypt_stream(&source, &keys, &sink);

@@ -155,7 +155,7 @@ static inline int lab_decrypt(const struct strbuf *file, size_t step, const stru
 {
     struct pieces in = {file->p, file->len, step};
     const struct age_source source = {pieces_read, &in};
-    const struct age_sink sink = {pieces_write, plain};
+    const struct age_sink sink = {.write = pieces_write, .ctx = plain};
     return age_decrypt_stream(&source, keys, &sink);
 }
 

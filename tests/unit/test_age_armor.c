@@ -248,7 +248,7 @@ static void test_age_armor_write__round_trip(void **s)
         struct strbuf text = {0}, back = {0};
         struct pieces in = {plain, sizes[i], 1000};
         const struct age_source source = {pieces_read, &in};
-        const struct age_sink sink = {pieces_write, &text};
+        const struct age_sink sink = {.write = pieces_write, .ctx = &text};
         assert_int_equal(age_encrypt_stream(&source, &targets, true, &sink), 0);
         assert_memory_equal(text.p, BEGIN, strlen(BEGIN));
         assert_memory_equal(text.p + text.len - strlen(END), END, strlen(END));

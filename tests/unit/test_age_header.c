@@ -282,7 +282,7 @@ static void test_age_header_write__scrypt_round_trip(void **s)
     struct secret wrong;
     struct pieces in = {"secret", 6, 3};
     const struct age_source source = {pieces_read, &in};
-    const struct age_sink sink = {pieces_write, &file};
+    const struct age_sink sink = {.write = pieces_write, .ctx = &file};
     const struct age_targets targets = {.passphrase = &lab_passphrase, .work = 4};
     const struct age_keys keys = {.passphrase = &lab_passphrase};
     (void)s;
@@ -383,7 +383,7 @@ static void test_age_decrypt_stream__source_fails(void **s)
 {
     const struct age_keys keys = {.identities = &lab_id, .n = 1};
     struct strbuf file = {0}, plain = {0};
-    const struct age_sink sink = {pieces_write, &plain};
+    const struct age_sink sink = {.write = pieces_write, .ctx = &plain};
     uint8_t nonce[16] = {0};
     (void)s;
     lab_header(&file, "{v}{x}{end}");

@@ -150,7 +150,7 @@ static void test_age_stream_encrypt__as_specified(void **s)
             struct strbuf got = {0}, want = {0};
             struct pieces in = {(const char *)plain, sizes[i], steps[k]};
             const struct age_source source = {pieces_read, &in};
-            const struct age_sink sink = {pieces_write, &got};
+            const struct age_sink sink = {.write = pieces_write, .ctx = &got};
             assert_int_equal(age_stream_encrypt(&source, lab_file_key, &sink), 0);
             sb_add(&want, got.p, 16);
             size_t at = 0;
@@ -177,7 +177,7 @@ static int full(void *ctx, const void *data, size_t len)
 static void test_age_decrypt_stream__sink_fails(void **s)
 {
     const struct age_keys keys = {.identities = &lab_id, .n = 1};
-    const struct age_sink sink = {full, NULL};
+    const struct age_sink sink = {.write = full, .ctx = NULL};
     struct strbuf file = {0};
     uint8_t nonce[16] = {0};
     (void)s;

@@ -85,6 +85,46 @@ static void test_vault_revoke_secret__wipes_and_stays(void **s)
     vault_close(&v);
 }
 
+// What was read stays in the text it was read from. A value that goes is gone from there too, its neighbours
+// are as they were, and what is added to that lies elsewhere is no part of it.
+static void test_vault_wipe_value__in_the_text_it_was_read_from(void **s)
+{
+    struct lab *lab = *s;
+    struct vault v;
+    begin(lab, &v);
+    lab_set(&v, "third", "third-value");
+    lab_set(&v, "fourth", "fourth-value");
+    assert_int_equal(vault_grant(&v, "second", "sync", "second"), 1);
+    lab_save(lab, &v);
+    vault_close(&v);
+    assert_int_equal(secret_in_use(), 0);
+    lab_open(lab, &v);
+    const struct secret text = v.text;
+    static const char *const values[] = {"old-value", "third-value", "fourth-value"};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        assert_non_null(memmem(text.data, text.len, values[i], strlen(values[i])));
+    assert_int_equal(lab_roll(&v, "token", "new-value", 0), 1);
+    assert_int_equal(vault_revoke_secret(&v, "third"), 1);
+    assert_int_equal(vault_remove_secret(&v, "fourth"), 1);
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        assert_null(memmem(text.data, text.len, values[i], strlen(values[i])));
+    assert_string_equal(vault_secret(&v, "second")->value.data, "2");
+    assert_int_equal(vault_grant(&v, "second", "other", "second"), 1);
+    assert_int_equal(vault_grant(&v, "second", "other", "twice"), 1);
+    assert_int_equal(vault_ungrant(&v, "second", "sync", NULL), 1);
+    assert_int_equal(vault_secret(&v, "second")->n_grants, 2);
+    assert_int_equal(lab_roll(&v, "token", "newer", 1000000), 1); // the previous one lies beside the text
+    assert_int_equal(vault_revoke_principal(&v, "sync"), 1);
+    assert_int_equal(vault_purge_principal(&v, "sync"), 1);
+    assert_int_equal(vault_secret(&v, "token")->n_grants, 0);
+    lab_save(lab, &v);
+    vault_close(&v);
+    lab_open(lab, &v);
+    assert_string_equal(vault_secret(&v, "second")->grants[1].as, "twice");
+    assert_string_equal(vault_secret(&v, "token")->previous.data, "new-value");
+    vault_close(&v);
+}
+
 static void test_vault_purge_principal__only_revoked_and_with_grants(void **s)
 {
     struct vault v;
@@ -165,5 +205,6 @@ static void test_vault_add_recipient__a_limit(void **s)
 
 RUN(L(vault_roll_secret__keeps_the_previous_for_its_time), L(vault_roll_secret__says_why_not),
     L(vault_grant__not_the_name_of_a_kept_value), L(vault_revoke_secret__wipes_and_stays),
-    L(vault_purge_principal__only_revoked_and_with_grants), L(vault_ungrant__one_name_or_all),
-    L(vault_add_recipient__opens_the_vault), L(vault_add_recipient__a_limit))
+    L(vault_wipe_value__in_the_text_it_was_read_from), L(vault_purge_principal__only_revoked_and_with_grants),
+    L(vault_ungrant__one_name_or_all), L(vault_add_recipient__opens_the_vault),
+    L(vault_add_recipient__a_limit))
