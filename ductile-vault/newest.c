@@ -152,6 +152,7 @@ int newest_note(struct ledger *l, const struct config *config, const char *vault
 
     if (root < 0)
         return root;
+    sweep(root, path_of(config, path));
     int r = newest_read(root, config, &list);
     bool fresh = r < 0;
     if (fresh)
@@ -159,12 +160,10 @@ int newest_note(struct ledger *l, const struct config *config, const char *vault
     const struct newest *there = r == 0 ? newest_of(&list, vault) : NULL;
     if (there && !accepted)
         generation = MAX(generation, there->generation);
-    path_of(config, path);
     if (r == 0 && !fresh && there == list.list && there->generation == generation)
         return 0;
     if (r == 0) {
         put_first(&list, vault, generation);
-        sweep(root, path);
         r = write_list(root, path, &list);
     }
     return r < 0 ? take_away(root, path) : 0;

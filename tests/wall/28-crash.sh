@@ -10,7 +10,7 @@ recipient=$(age-keygen 2>/dev/null | tee "$WORK/recovery" | sed -n 's/.*public k
 v() { ductile-vault -q "$@" >/dev/null; }
 crash() { # crash [-OPTION...] PROGRAM...
     local options=()
-    while [ "${1#-}" != "$1" ]; do options+=("$1" "$2"); shift 2; done
+    while [ "${1#-}" != "$1" ]; do [ "$1" = -c ] && { options+=(-c); shift; continue; }; options+=("$1" "$2"); shift 2; done
     /opt/wall/crash -m MARKER -d /etc/ductile/secret -d /var/lib/ductile/vault -d /var/lib/ductile/ledger -x /tmp -x /run \
         -k $key -v $vault -n "ductile-vault status >/dev/null 2>&1" "${options[@]}" -- "$@"
 }
@@ -52,6 +52,32 @@ recipient remove|recipient remove $recipient
 import|import --format pass --as piped
 rotate-key|rotate-key
 L
+# The scribe, the child that writes facts down: what stands beside the ledger of the newest generation is never behind
+# the ledger, nor ahead of the vault; the next fact sweeps.
+cat >/opt/wall/newest <<'P'
+#!/usr/bin/python3
+import json, os, sqlite3, subprocess, sys
+vault = json.loads(subprocess.run(["age", "-d", "-i", "/etc/ductile/secret/age.key", "/var/lib/ductile/vault/vault.age"], capture_output=True, check=True).stdout)
+with sqlite3.connect("file:/var/lib/ductile/ledger/ductile.db?mode=ro", uri=True) as db:
+    row = db.execute("select json_extract(detail, '$.generation') from audit where actor = 'ductile-vault' and json_extract(detail, '$.vault') = ?"
+                     " and json_extract(detail, '$.generation') is not null order by seq desc limit 1", (vault["vault_id"],)).fetchone()
+try:
+    beside = dict(line.split() for line in open("/var/lib/ductile/ledger/vault-generations"))[vault["vault_id"]]
+except FileNotFoundError:
+    sys.exit(0)
+if not (row[0] if row else 0) <= int(beside) <= vault["generation"]:
+    sys.exit("ledger %s, beside it %s, vault %d" % (row, beside, vault["generation"]))
+P
+chmod 755 /opt/wall/newest
+scribe() { # scribe EVERY VERB...
+    points "the scribe of $2 $3" crash -c -e "$1" -i MARKER-new -n "{ /opt/wall/newest && ductile-vault status && ductile-vault grant tok backup && /opt/wall/newest; } >/dev/null 2>&1" \
+        ductile-vault "${@:2}"
+}
+check "the scribe, hit at its calls: what stands beside the ledger is never behind it, nor ahead of the vault" scribe "$every" principal add other
+first_time() { # nothing stands there yet: it is collected from the facts
+    rm /var/lib/ductile/ledger/vault-generations; scribe "$every" secret set new
+}
+check "the same where it is written for the first time" first_time
 interrupted() { # killed after each change of a directory, and then the run that tidies up is hit too
     local k rc=0
     cp -a /etc/ductile/secret "$WORK/secret" && cp -a /var/lib/ductile/vault "$WORK/vault" && cp -a /var/lib/ductile/ledger "$WORK/ledger" || return 1

@@ -1,4 +1,5 @@
-// crash [-e EVERY] [-i STDIN] [-1 K] -m MARKER -d DIR... [-x DIR...] -k KEY -v VAULT -n NEXT -- PROGRAM...
+// crash [-c] [-e EVERY] [-i STDIN] [-1 K] -m MARKER -d DIR... [-x DIR...] -k KEY -v VAULT -n NEXT --
+// PROGRAM...
 //
 // Runs PROGRAM once in peace, then again for every system call it makes (every EVERYth), and lets that call
 // fail with EIO, ENOSPC, EINTR, write only half, or be the last before SIGKILL. Each time the directories DIR
@@ -8,7 +9,8 @@
 //   - no file of DIR and -x, and no write to a file on the way, held MARKER;
 //   - the next run (the shell command NEXT) succeeds, and leaves nothing but what belongs there.
 // In peace, a file is fsynced before it is renamed, and a directory after.
-// -1 K: only kill PROGRAM after its Kth change of a directory, and leave things so.
+// -c: it is the calls of the child that PROGRAM forks. What is in order when is then SQLite's too, and not
+// judged. -1 K: only kill PROGRAM after its Kth change of a directory, and leave things so.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +38,7 @@ static const int fault_errors[] = {0, EIO, ENOSPC, EINTR, 0, 0};
 
 static const char *dirs[MAX_DIRS], *extra[MAX_DIRS], *marker, *key, *vault, *next, *input;
 static int n_dirs, n_extra;
+static bool of_child;
 static char **program;
 
 static void die(const char *what)
@@ -168,12 +171,12 @@ static const char *scan(void)
 static const char *stray;
 static void is_stray(const char *path)
 {
-    static const char *const known[] = {"age.key",    "age.key.old-", "vault.age",
-                                        "generation", "lock",         "ductile.db"};
+    static const char *const known[] = {"age.key", "age.key.old-", "vault.age",        "generation",
+                                        "lock",    "ductile.db",   "vault-generations"};
     const char *name = strrchr(path, '/') + 1;
     bool ok = false;
 
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
         size_t n = strlen(known[i]);
         ok = ok || strcmp(name, known[i]) == 0 || ((i == 1 || i == 5) && strncmp(name, known[i], n) == 0);
     }
@@ -340,7 +343,7 @@ static bool enter(struct run *r, pid_t pid, const struct __ptrace_syscall_info *
 static void trace(struct run *r, pid_t pid)
 {
     struct __ptrace_syscall_info call;
-    bool counting = false, file_dirty = false, dir_dirty = false;
+    bool counting = of_child, file_dirty = false, dir_dirty = false;
     long changed = 0, last = 0;
     int status, deliver = 0;
 
@@ -377,6 +380,29 @@ static void trace(struct run *r, pid_t pid)
     r->unsynced = r->unsynced || dir_dirty;
 }
 
+// The program runs free once it has forked, and its child is traced. Its status is the program's.
+static void trace_child(struct run *r, pid_t pid)
+{
+    unsigned long child = 0;
+    int status, deliver = 0;
+
+    while (!child && ptrace(PTRACE_CONT, pid, NULL, (void *)(long)deliver) == 0 &&
+           waitpid(pid, &status, 0) == pid) {
+        r->status = status;
+        if (WIFEXITED(status) || WIFSIGNALED(status))
+            return;
+        deliver = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+        if (status >> 8 == (SIGTRAP | (PTRACE_EVENT_FORK << 8)))
+            ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child);
+    }
+    if (waitpid((pid_t)child, &status, __WALL) != (pid_t)child)
+        die("the child");
+    ptrace(PTRACE_DETACH, pid, NULL, NULL);
+    trace(r, (pid_t)child);
+    if (waitpid(pid, &status, 0) == pid)
+        r->status = status;
+}
+
 static void run(struct run *r)
 {
     int status;
@@ -384,11 +410,12 @@ static void run(struct run *r)
     running = start();
     waitpid(running, &status, 0);
     if (ptrace(PTRACE_SETOPTIONS, running, NULL,
-               (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)) < 0)
+               (void *)(long)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL |
+                              (of_child ? PTRACE_O_TRACEFORK : PTRACE_O_TRACEEXEC))) < 0)
         die("ptrace");
     late = 0;
     alarm(20);
-    trace(r, running);
+    (of_child ? trace_child : trace)(r, running);
     alarm(0);
     r->hung = late;
     while (waitpid(-1, &status, 0) > 0 || errno == EINTR) // its children too: they hold the ledger
@@ -456,7 +483,7 @@ static int trial(long every)
     after = open_vault();
     if (!after || !WIFEXITED(peace.status) || WEXITSTATUS(peace.status) != 0)
         return printf("%s fails in peace\n", program[1] ? program[1] : program[0]), 70;
-    if (peace.unsynced)
+    if (peace.unsynced && !of_child)
         violation(&peace, "a file is renamed before its fsync, or a directory not fsynced after", NULL);
     if (peace.leaked)
         violation(&peace, "plaintext was written to a file", NULL);
@@ -487,8 +514,9 @@ int main(int argc, char **argv)
 
     input = marker = "";
     next = "true";
-    while ((c = getopt(argc, argv, "+e:i:1:m:d:x:k:v:n:")) != -1)
+    while ((c = getopt(argc, argv, "+ce:i:1:m:d:x:k:v:n:")) != -1)
         switch (c) {
+        case 'c': of_child = true; break;
         case 'e': every = strtol(optarg, NULL, 10); break;
         case 'i': input = optarg; break;
         case '1': once.renames = strtol(optarg, NULL, 10); break;
