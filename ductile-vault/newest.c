@@ -46,6 +46,19 @@ static bool parse_line(char *line, struct newest_list *ret)
     return true;
 }
 
+static int parse(char *text, size_t len, struct newest_list *ret)
+{
+    for (char *line = text, *end; line < text + len; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(text + len - line));
+        if (!end)
+            return -EBADMSG;
+        *end = '\0';
+        if (!parse_line(line, ret))
+            return -EBADMSG;
+    }
+    return ret->n > 0 ? 0 : -EBADMSG;
+}
+
 int newest_read(int root, const struct config *config, struct newest_list *ret)
 {
     char path[LIMIT_PATH];
@@ -54,15 +67,11 @@ int newest_read(int root, const struct config *config, struct newest_list *ret)
     int r = fd_read_file(root, path_of(config, path), TEXT_MAX, &text, &len);
 
     *ret = (struct newest_list){0};
-    for (char *line = text, *end; r == 0 && line < text + len; line = end + 1) {
-        end = memchr(line, '\n', (size_t)(text + len - line));
-        if (!end)
-            return -EBADMSG;
-        *end = '\0';
-        if (!parse_line(line, ret))
-            return -EBADMSG;
-    }
-    return r == 0 && ret->n == 0 ? -EBADMSG : r;
+    if (r == 0)
+        r = parse(text, len, ret);
+    if (r < 0)
+        ret->n = 0; // half of it is as good as none
+    return r;
 }
 
 // ---- writing ------------------------------------------------------------------------------------

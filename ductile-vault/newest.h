@@ -12,7 +12,7 @@ struct newest_list {
         char vault[NEWEST_ID_LEN + 1];
         uint64_t generation;
     } list[NEWEST_MAX];
-    size_t n; // at least 1
+    size_t n; // 0: there is none
 };
 
 // -ENOENT: no change was noted yet; -EBADMSG: it is damaged; -errno. Then the ledger is to be asked.

@@ -28,8 +28,18 @@ enum { ROW_MAX = 16 << 10 };
 
 // ---- the child ----------------------------------------------------------------------------------
 
+// A packet. Whoever could not be answered waits: then it is better to end, which he sees.
+static bool say(int fd, const void *data, size_t len)
+{
+    ssize_t n;
+
+    while ((n = send(fd, data, len, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
+    return n == (ssize_t)len;
+}
+
 // Of this vault alone: where another was made in between, it is the last row of this one that counts.
-static void answer_seen(struct ledger *l, int fd, const char *vault)
+static bool answer_seen(struct ledger *l, int fd, const char *vault)
 {
     static const char *const newest[] = {
         "SELECT json_extract(detail, '$.generation') FROM audit WHERE actor = 'ductile-vault' AND"
@@ -49,7 +59,7 @@ static void answer_seen(struct ledger *l, int fd, const char *vault)
             seen.state = SEEN_UNKNOWN;
         sqlite3_finalize(q);
     }
-    (void)send(fd, &seen, sizeof(seen), MSG_NOSIGNAL);
+    return say(fd, &seen, sizeof(seen));
 }
 
 static const char *const questions[] = {
@@ -65,18 +75,18 @@ static const char *const questions[] = {
 };
 
 // A row is a packet; then one of a single byte: '.' for the end, '!' where the ledger did not answer.
-static void answer_rows(struct ledger *l, int fd, const struct ask *a)
+static bool answer_rows(struct ledger *l, int fd, const struct ask *a)
 {
     sqlite3_stmt *q = ledger_query(l, questions[a->op], "si", a->subject, (int64_t)a->limit);
     int step = q ? SQLITE_ROW : SQLITE_ERROR;
 
     while (q && (step = sqlite3_step(q)) == SQLITE_ROW) {
         int n = sqlite3_column_bytes(q, 0);
-        if (n > 1 && n < ROW_MAX && send(fd, sqlite3_column_text(q, 0), (size_t)n, MSG_NOSIGNAL) < 0)
+        if (n > 1 && n < ROW_MAX && !say(fd, sqlite3_column_text(q, 0), (size_t)n))
             break;
     }
     sqlite3_finalize(q);
-    (void)send(fd, step == SQLITE_DONE ? "." : "!", 1, MSG_NOSIGNAL);
+    return say(fd, step == SQLITE_DONE ? "." : "!", 1);
 }
 
 // The fact, and before it what who only looks will read of it: both or neither.
@@ -107,17 +117,16 @@ static int serve(struct ledger *l, void *arg)
     int fd = served->fd, r = 0;
 
     ledger_leave_log(l, true); // until there is a fact
-    while (r == 0 && recv(fd, &a, sizeof(a), 0) == sizeof(a)) {
+    for (bool heard = true; r == 0 && heard && recv(fd, &a, sizeof(a), 0) == sizeof(a);) {
         if (a.op == SCRIBE_SEEN)
-            answer_seen(l, fd, a.subject);
+            heard = answer_seen(l, fd, a.subject);
         else if (a.op != SCRIBE_FACT)
-            answer_rows(l, fd, &a);
+            heard = answer_rows(l, fd, &a);
         else {
             ledger_leave_log(l, false);
             r = write_fact(l, served->config, &a);
             const char ok = r == 0;
-            if (send(fd, &ok, 1, MSG_NOSIGNAL) < 0)
-                break;
+            heard = say(fd, &ok, 1);
         }
     }
     return r;

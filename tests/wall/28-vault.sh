@@ -138,11 +138,27 @@ c.execute("PRAGMA locking_mode=EXCLUSIVE"); c.execute("BEGIN EXCLUSIVE"); print(
 silent() {
     refuses 75 VAULT-LEDGER-01 ductile-vault reveal token --stdout | tee "$WORK/out" && ! grep -q value-of "$WORK/out"
     printf x | refuses 75 VAULT-LEDGER-01 ductile-vault secret set unheard || return 1
-    ductile-vault status 2>&1 | tee "$WORK/out"
-    grep -q 'does not answer: an older vault could not be told' "$WORK/out" && ! grep -q unheard "$WORK/out"
 }
-check "while the ledger does not answer no value is shown or changed, and status says so" holding silent
-check "and when it answers again all is well" bash -c 'ductile-vault reveal token --stdout >/dev/null && ! ductile-vault status 2>&1 | grep -q "does not answer"'
+check "while the ledger does not answer no value is shown or changed" holding silent
+beside=/var/lib/ductile/ledger/vault-generations
+unasked() { # unasked [-]: status as it is, then with an older vault and its record put back; -: without what stands beside the ledger
+    local rc=0
+    cp -a $vault "$WORK/v" && cp -a /var/lib/ductile/vault/generation "$WORK/g" && v -q principal add "unasked$RANDOM" >/dev/null || return 1
+    cp -a $vault "$WORK/newest" && cp -a /var/lib/ductile/vault/generation "$WORK/gen" || return 1
+    [ "$1" != - ] || mv $beside "$WORK/beside"
+    ductile-vault status >"$WORK/out" 2>&1 || rc=1
+    grep ductile-vault: "$WORK/out"
+    cat "$WORK/v" >$vault && cat "$WORK/g" >/var/lib/ductile/vault/generation
+    refuses 65 VAULT-OPEN-01 ductile-vault status || rc=1
+    holding ductile-vault status 2>&1 | grep ductile-vault: | tee "$WORK/held-out"
+    cat "$WORK/newest" >$vault && cat "$WORK/gen" >/var/lib/ductile/vault/generation
+    [ "$1" != - ] || mv "$WORK/beside" $beside
+    [ $rc = 0 ] && ! grep -q 'does not answer' "$WORK/out"
+}
+beside_it() { unasked yes && grep -q 'refused VAULT-OPEN-01' "$WORK/held-out"; }
+check "status tells an older vault by what stands beside the ledger, also while that does not answer" beside_it
+without_it() { unasked - && grep -q 'does not answer: an older vault could not be told' "$WORK/held-out"; }
+check "where nothing stands there it asks the ledger, and says when that does not answer" without_it
 another() { # another vault in between does not make the older one the newest
     cp -a $vault "$WORK/v" && cp -a /var/lib/ductile/vault/generation "$WORK/g" && v -q principal add latest >/dev/null && cp -a $vault "$WORK/newest" && cp -a /var/lib/ductile/vault/generation "$WORK/gen" || return 1
     rm $vault /var/lib/ductile/vault/generation && v init >/dev/null 2>&1 && v status 2>&1 | sed -n 1p || return 1
@@ -151,7 +167,57 @@ another() { # another vault in between does not make the older one the newest
     cat "$WORK/newest" >$vault && cat "$WORK/gen" >/var/lib/ductile/vault/generation && v status | sed -n 1p
 }
 check "an older vault is refused also after another one was made" another
+odd() { # odd COMMAND...: what stands beside the ledger is made so; status is as ever, an older vault refused as ever, and the next change mends it
+    local rc=0 want
+    cp -a $vault "$WORK/v" && cp -a /var/lib/ductile/vault/generation "$WORK/g" && v -q principal add "odd$((++odds))" >/dev/null || return 1
+    cp -a $vault "$WORK/newest" && cp -a /var/lib/ductile/vault/generation "$WORK/gen" && want=$(head -1 $beside) || return 1
+    rm $beside && "$@" || return 1
+    timeout 20 ductile-vault status >"$WORK/out" 2>&1 || rc=1
+    grep ductile-vault: "$WORK/out" && rc=1
+    cat "$WORK/v" >$vault && cat "$WORK/g" >/var/lib/ductile/vault/generation
+    refuses 65 VAULT-OPEN-01 timeout 20 ductile-vault status || rc=1
+    cat "$WORK/newest" >$vault && cat "$WORK/gen" >/var/lib/ductile/vault/generation
+    rmdir $beside 2>/dev/null
+    v -q principal revoke "odd$odds" >/dev/null && grep -q "^${want%% *} $((${want##* } + 1))\$" <(head -1 $beside) && [ "$(stat -c '%U %a' $beside)" = 'ductile-bus 600' ] || { cat $beside; rc=1; }
+    return $rc
+}
+odds=0
+odd_ones() {
+    local rc=0 line
+    odd true && odd touch $beside && odd ln -s /etc/passwd $beside && odd mkfifo $beside && odd mkdir $beside && odd dd if=/dev/urandom of=$beside bs=64K count=1 status=none || rc=1
+    line=$(head -1 $beside)
+    for text in "$line" "$line"$'\n'"$line"$'\n' "${line%% *} 0"$'\n' "${line%% *} -1"$'\n' "${line%% *} 99999999999999999999"$'\n' "${line%% *}"$'\n' "${line%% *}  7"$'\n' \
+        "${line/[0-9a-f]/G}"$'\n' " $line"$'\n' "$line x"$'\n' $'\n'"$line"$'\n'; do
+        printf %s "$text" >"$WORK/text" && odd cp "$WORK/text" $beside || { printf 'not so with %q\n' "$text"; rc=1; }
+    done
+    return $rc
+}
+check "what stands there and is not as it should be is not believed: the ledger is asked, and the next change mends it" odd_ones
+not_ours() { # the bus's, as the ledger is: who owns the vault can neither read nor change it
+    for command in "cat $beside" "rm -f $beside" "touch $beside" "mv $vault $beside"; do
+        ! setpriv --reuid ductile --regid ductile --clear-groups sh -c "$command" 2>&1 || { echo "it went: $command"; return 1; }
+    done
+    v status | sed -n 1p
+}
+check "who owns the vault cannot change what stands beside the ledger" not_ours
+full() { # where it cannot be written nothing stays there that is behind: the ledger's disk has room for its own files and for no other
+    local ledger=/var/lib/ductile/ledger rc=0
+    cp -a $ledger "$WORK/ledger" && mount -t tmpfs -o nr_inodes=5,mode=700,uid=$(id -u ductile-bus),gid=$(id -g ductile-bus) full $ledger && cp -a "$WORK/ledger/." $ledger/ || return 1
+    cp -a $vault "$WORK/v" && cp -a /var/lib/ductile/vault/generation "$WORK/g"
+    v principal add crowded 2>&1 | tee "$WORK/out"
+    grep -q 'not recorded' "$WORK/out" && rc=1
+    [ ! -e $beside ] || { echo "it stays:"; cat $beside; rc=1; }
+    cp -a $vault "$WORK/newest" && cp -a /var/lib/ductile/vault/generation "$WORK/gen"
+    cat "$WORK/v" >$vault && cat "$WORK/g" >/var/lib/ductile/vault/generation
+    refuses 65 VAULT-OPEN-01 ductile-vault status || rc=1
+    cat "$WORK/newest" >$vault && cat "$WORK/gen" >/var/lib/ductile/vault/generation
+    mount -o remount,nr_inodes=100 $ledger && v -q principal revoke crowded >/dev/null || rc=1
+    [ "$(sed -n '1s/.* //p' $beside)" = "$(v status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["generation"])')" ] || { cat $beside; rc=1; }
+    rm -r "$WORK/ledger" && cp -a $ledger "$WORK/ledger" && umount $ledger && rm -f $ledger/* && cp -a "$WORK/ledger/." $ledger/ && return $rc
+}
+check "where it cannot be written it is taken away, and later written again" full
 foreign() { # a vault that the ledger has never seen, beside one that it has
+    cp -a $vault "$WORK/newest"
     opened | python3 -c 'import json, sys; d = json.load(sys.stdin); d["vault_id"] = "0" * 32; json.dump(d, sys.stdout)' | age -r "$(age-keygen -y $key)" -o "$WORK/foreign" && cat "$WORK/foreign" >$vault
     v status 2>&1 | tee "$WORK/out"
     cat "$WORK/newest" >$vault
