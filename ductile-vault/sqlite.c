@@ -3,6 +3,7 @@
 // scribe call, each as sqlite3.h declares it; another one does not link.
 #include "log.h"
 #include <dlfcn.h>
+#define SQLITE_API __attribute__((visibility("hidden"))) // SQLite must not find these when it calls its own
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <unistd.h>
