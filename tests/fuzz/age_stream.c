@@ -102,7 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                  step = data[0] & 0x80 ? 1 << 20 : 4000 + (size_t)data[1];
     struct pieces in = {plain, len, step};
     const struct age_source source = {pieces_read, &in};
-    const struct age_sink to_file = {.write = pieces_write, .ctx = &file}, to_out = {.write = pieces_write, .ctx = &out};
+    const struct age_sink to_file = {.write = pieces_write, .ctx = &file},
+                          to_out = {.write = pieces_write, .ctx = &out};
     MUST_HOLD(age_stream_encrypt(&source, file_key, &to_file) == 0, "encrypted");
     sb_add(&good, file.p, file.len);
     for (size_t i = 2; i + 4 <= size && i < 2 + 4 * 6; i += 4)

@@ -140,6 +140,7 @@ silent() {
     printf x | refuses 75 VAULT-LEDGER-01 ductile-vault secret set unheard || return 1
 }
 check "while the ledger does not answer no value is shown or changed" holding silent
+check "and when it answers again all is well" bash -c 'ductile-vault reveal token --stdout >/dev/null && ! ductile-vault status 2>&1 | grep -q "does not answer"'
 beside=/var/lib/ductile/ledger/vault-generations
 unasked() { # unasked [-]: status as it is, then with an older vault and its record put back; -: without what stands beside the ledger
     local rc=0
