@@ -3,8 +3,8 @@
 
 Each writer has names of its own and a model of them; now and then both reach for one name, or for something that must
 be refused. At the end: what the vault holds is what the two models hold (nothing was lost), the ledger has a row for each
-operation, refused ones too, generations rise by one from change to change, and the reader never saw one fall or a
-vault that did not open.
+operation, refused ones too, generations rise by one from change to change, the last stands beside the ledger, and the
+reader, who goes by that, never saw one fall or a vault that did not open.
 """
 import json
 import os
@@ -146,6 +146,9 @@ def main():
             faults.append("generation %d, then %d by %s" % (a, b, kind))
     if v["generation"] != began + changes:
         faults.append("%d changes, generation %d after %d" % (changes, v["generation"], began))
+    beside = open(os.path.join(os.path.dirname(LEDGER), "vault-generations")).read()
+    if beside != "%s %d\n" % (v["vault_id"], v["generation"]):
+        faults.append("beside the ledger: %s" % beside)
     print("# figure 28-writers: %d operations of two writers (%d changes), %d reads beside them, seed %d, %.0f s"
           % (count, changes, reader.reads, seed, time.monotonic() - start))
     print("\n".join(faults[:10]))
