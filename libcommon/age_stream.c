@@ -106,8 +106,8 @@ static int decrypt_chunks(struct age_input *in, const uint8_t key[static 32], ui
         if (more > 0 && room < SEALED) // longer than the sink was told
             return AGE_E_PAYLOAD;
         bool last = more == 0, opened = open_chunk(sealed, n, key, counter, last, plain);
-        if (!opened && n == SEALED &&
-            plain != sealed) { // whole, and yet the file goes on behind its last chunk, or stops before it
+        if (!opened &&
+            n == SEALED) { // whole, and yet the file goes on behind its last chunk, or stops before it
             last = !last;
             opened = open_chunk(sealed, n, key, counter, last, plain);
         }

@@ -89,6 +89,44 @@ static void damage(struct strbuf *s, const uint8_t op[static 4])
     }
 }
 
+// A sink with as much room as the file is long, and not a byte more.
+struct room {
+    uint8_t *p;
+    size_t size, len;
+};
+
+static size_t room_room(void *ctx, uint8_t **ret)
+{
+    const struct room *r = ctx;
+
+    *ret = r->p + r->len;
+    return r->size - r->len;
+}
+
+static int room_write(void *ctx, const void *data, size_t len)
+{
+    struct room *r = ctx;
+
+    MUST_HOLD(data == r->p + r->len, "where there was room");
+    r->len += len;
+    return 0;
+}
+
+// Decrypted where it is read to: the same verdict, and the same of it.
+static void in_place(const struct strbuf *file, size_t step, int want, const struct strbuf *out)
+{
+    static struct age_input input;
+    struct pieces sealed = {(const uint8_t *)file->p, file->len, step};
+    struct room room = {malloc(file->len), file->len, 0};
+    const struct age_sink to_room = {room_write, &room, room_room};
+
+    input = (struct age_input){.source = {pieces_read, &sealed}};
+    MUST_HOLD(age_stream_decrypt(&input, file_key, &to_room) == want, "in place or not, it is one");
+    MUST_HOLD(room.len <= out->len && (want < 0 || room.len == out->len), "no more of it than elsewhere");
+    MUST_HOLD(room.len == 0 || memcmp(room.p, out->p, room.len) == 0, "the same of it");
+    free(room.p);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const size_t near[] = {
@@ -123,6 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
               "what comes out went in");
     MUST_HOLD(out.len == len || out.len % AGE_CHUNK == 0, "in whole chunks");
     MUST_HOLD(r < 0 || out.len == len, "all of it");
+    in_place(&file, step, r, &out);
     MUST_HOLD(secret_in_use() == 0, "nothing is left");
     sb_free(&file);
     sb_free(&good);

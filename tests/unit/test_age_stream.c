@@ -15,6 +15,35 @@ struct row {
     int out; // bytes that come out
 };
 
+// A sink whose room is where chunks are decrypted.
+struct room {
+    uint8_t *p;
+    size_t size, len;
+};
+
+static size_t room_room(void *ctx, uint8_t **ret)
+{
+    const struct room *r = ctx;
+    *ret = r->p + r->len;
+    return r->size - r->len;
+}
+
+static int room_write(void *ctx, const void *data, size_t len)
+{
+    struct room *r = ctx;
+    assert_ptr_equal(data, r->p + r->len);
+    r->len += len;
+    return 0;
+}
+
+static int decrypt_in(struct room *room, const struct strbuf *file, size_t step, const struct age_keys *keys)
+{
+    struct pieces in = {file->p, file->len, step};
+    const struct age_source source = {pieces_read, &in};
+    const struct age_sink sink = {room_write, room, room_room};
+    return age_decrypt_stream(&source, keys, &sink);
+}
+
 static void check(const struct row *rows, size_t n)
 {
     static const size_t steps[] = {61, 4096, 1 << 20};
@@ -42,9 +71,35 @@ static void check(const struct row *rows, size_t n)
                 fail_msg("%s: %s, not %s; %zu bytes came out, not %d", rows[i].rule, lab_name(r),
                          lab_name(rows[i].want), out.len, rows[i].out);
             assert_memory_equal(out.p ? out.p : "", plain, out.len);
+            struct room room = {malloc(file.len), file.len, 0};
+            r = decrypt_in(&room, &file, steps[k], &keys);
+            if (r != rows[i].want || room.len > out.len || (r == 0 && room.len < out.len))
+                fail_msg("%s: in place %s, %zu bytes", rows[i].rule, lab_name(r), room.len);
+            assert_memory_equal(room.p, plain, room.len);
+            free(room.p);
             sb_free(&file);
             sb_free(&out);
         }
+}
+
+// A sink that has less room than the file is long. What fills it is no chunk, also where it was sealed as
+// one.
+static void test_age_stream_decrypt__room_for_less_than_a_chunk(void **s)
+{
+    const struct age_keys keys = {.identities = &lab_id, .n = 1};
+    uint8_t nonce[16] = {0}, buf[300];
+    (void)s;
+    for (int last = 0; last < 2; last++) {
+        struct strbuf file = {0};
+        struct room room = {buf, 100 + 16, 0};
+        lab_header(&file, "{v}{x}{end}");
+        sb_add(&file, nonce, 16);
+        lab_chunk(&file, nonce, buf, 100, 0, last);
+        lab_chunk(&file, nonce, buf, 100, 1, true);
+        assert_int_equal(decrypt_in(&room, &file, 1 << 20, &keys), AGE_E_PAYLOAD);
+        assert_int_equal(room.len, 0);
+        sb_free(&file);
+    }
 }
 
 static void test_age_stream_decrypt__chunks(void **s)
@@ -191,5 +246,6 @@ static void test_age_decrypt_stream__sink_fails(void **s)
 }
 
 #define L(name) cmocka_unit_test_setup_teardown(test_##name, lab_setup, lab_teardown)
-RUN(L(age_stream_decrypt__chunks), L(age_stream__counter_above_a_byte), L(age_stream_decrypt__every_bit),
+RUN(L(age_stream_decrypt__chunks), L(age_stream_decrypt__room_for_less_than_a_chunk),
+    L(age_stream__counter_above_a_byte), L(age_stream_decrypt__every_bit),
     L(age_stream_encrypt__as_specified), L(age_decrypt_stream__sink_fails))
