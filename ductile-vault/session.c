@@ -33,7 +33,7 @@ static int become_owner(struct session *s)
     return refuse_remedy(&s->refusal, "sudo %s ...", s->opts->program->name);
 }
 
-enum begin { BEGIN, BEGIN_LARGE, BEGIN_LOOK };
+enum { LARGE = 1, LOOK = 2 }; // how a session is begun
 
 // Nothing needs writing down, and what would be asked stands beside the ledger.
 static bool needs_no_scribe(struct session *s, int root)
@@ -41,7 +41,7 @@ static bool needs_no_scribe(struct session *s, int root)
     return !vault_interrupted(s->config) && newest_read(root, s->config, &s->newest) == 0;
 }
 
-static int begin(const struct opts *opts, struct session *s, const char *subject, enum begin how)
+static int begin(const struct opts *opts, struct session *s, const char *subject, unsigned how)
 {
     *s = (struct session){.opts = opts, .subject = subject, .lock_fd = -1, .scribe_fd = -1};
     OWNED(fd_closep) int root = fd_open_root(NULL);
@@ -56,26 +56,26 @@ static int begin(const struct opts *opts, struct session *s, const char *subject
         refuse_why(&s->refusal, "its owner, %s, does not exist yet", s->config->user);
         return refuse_remedy(&s->refusal, "ductile-install apply");
     }
-    if (!(how == BEGIN_LOOK && needs_no_scribe(s, root)) && scribe_start(s) < 0)
+    if (!(how & LOOK && needs_no_scribe(s, root)) && scribe_start(s) < 0)
         log_warn("no child to write the ledger");
     // as root: the memlock limit does not bind it
-    r = (how == BEGIN_LARGE ? vault_arena_open_large : vault_arena_open)(s->config->vault_file, &s->refusal);
+    r = (how & LARGE ? vault_arena_open_large : vault_arena_open)(s->config->vault_file, &s->refusal);
     return r < 0 ? r : become_owner(s);
 }
 
 int session_begin(const struct opts *opts, struct session *s, const char *subject)
 {
-    return begin(opts, s, subject, BEGIN);
+    return begin(opts, s, subject, 0);
 }
 
 int session_begin_large(const struct opts *opts, struct session *s, const char *subject)
 {
-    return begin(opts, s, subject, BEGIN_LARGE);
+    return begin(opts, s, subject, LARGE);
 }
 
 int session_begin_look(const struct opts *opts, struct session *s)
 {
-    return begin(opts, s, NULL, BEGIN_LOOK);
+    return begin(opts, s, NULL, LOOK);
 }
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -307,8 +307,9 @@ void session_print(json_t *document)
 void session_put(struct strbuf *sb)
 {
     fflush(stdout);
-    if (fd_write_all(STDOUT_FILENO, sb->p, sb->len) < 0)
-        clearerr(stdout);
+    int r = fd_write_all(STDOUT_FILENO, sb->p, sb->len);
+    if (r < 0)
+        log_err(r, "standard output");
     sb->len = 0;
 }
 

@@ -17,8 +17,8 @@ enum { ARENA_SPARE = 512 << 10 }; // pages of the arena's own, and of whoever el
 
 size_t vault_arena_size(uint64_t file_size)
 {
-    // the text as it was read, or as it is written and once more to prove that, beside two sets of values;
-    // and room to compose requests
+    // the text as it was read, in which names and values lie, or two of them while a new one is opened; as it
+    // is written, and once more to prove that; what came later; and room to compose requests
     return (size_t)file_size * 5 + (512 << 10);
 }
 
