@@ -106,19 +106,10 @@ static void status_json(struct session *s)
 static void add_secret(struct strbuf *sb, const struct vault_secret *x)
 {
     sb_adds(sb, "secret     ");
-    sb_add_padded(sb, x->name, 28);
-    sb_addc(sb, ' ');
-    sb_add_padded(sb, secret_pattern_name(x->pattern), 9);
-    sb_addc(sb, ' ');
+    sb_add_column(sb, x->name, 28);
+    sb_add_column(sb, secret_pattern_name(x->pattern), 9);
     sb_adds(sb, secret_status(x));
-    sb_adds(sb, x->n_grants ? ", granted to" : ", granted to nobody");
-    for (size_t i = 0; i < x->n_grants; i++) {
-        sb_adds(sb, i ? ", " : " ");
-        sb_adds(sb, x->grants[i].principal);
-        sb_adds(sb, " as ");
-        sb_adds(sb, x->grants[i].as);
-    }
-    sb_addc(sb, '\n');
+    secret_add_grants(sb, x);
 }
 
 static void status_text(const struct session *s)
@@ -135,11 +126,10 @@ static void status_text(const struct session *s)
         sb_addf(&sb, "principal  %-28s %-9s %s\n", v->principals[i].name,
                 principal_kind_name(v->principals[i].kind), v->principals[i].revoked ? "revoked" : "active");
     for (size_t i = 0; i < v->n_secrets; i++) {
-        if (sb.len > 8 << 10) // some at once: a line each would be a write each
-            session_put(&sb);
         add_secret(&sb, &v->secrets[i]);
+        session_put(&sb, SESSION_SOME);
     }
-    session_put(&sb);
+    session_put(&sb, 0);
     sb_free(&sb);
 }
 

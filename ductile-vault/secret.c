@@ -417,16 +417,30 @@ json_t *secret_json(const struct vault_secret *x)
                      "previous_until_ms", or_null(x->previous_until_ms), "grants", grants);
 }
 
-static void secret_text(const struct vault_secret *x)
+void secret_add_grants(struct strbuf *sb, const struct vault_secret *x)
 {
-    char changed[24], expires[24];
+    sb_adds(sb, x->n_grants ? ", granted to" : ", granted to nobody");
+    for (size_t i = 0; i < x->n_grants; i++) {
+        sb_adds(sb, i ? ", " : " ");
+        sb_adds(sb, x->grants[i].principal);
+        sb_adds(sb, " as ");
+        sb_adds(sb, x->grants[i].as);
+    }
+    sb_addc(sb, '\n');
+}
 
-    printf("%-28s %-7s %-8s changed %s, expires %s%s", x->name, secret_pattern_name(x->pattern),
-           secret_status(x), secret_date(x->updated_ms, changed), secret_date(x->expires_ms, expires),
-           x->n_grants ? ", granted to" : ", granted to nobody");
-    for (size_t i = 0; i < x->n_grants; i++)
-        printf("%s %s as %s", i ? "," : "", x->grants[i].principal, x->grants[i].as);
-    putchar('\n');
+static void secret_text(struct strbuf *sb, const struct vault_secret *x)
+{
+    char date[24];
+
+    sb_add_column(sb, x->name, 28);
+    sb_add_column(sb, secret_pattern_name(x->pattern), 7);
+    sb_add_column(sb, secret_status(x), 8);
+    sb_adds(sb, "changed ");
+    sb_adds(sb, secret_date(x->updated_ms, date));
+    sb_adds(sb, ", expires ");
+    sb_adds(sb, secret_date(x->expires_ms, date));
+    secret_add_grants(sb, x);
 }
 
 int verb_secret_list(const struct opts *o)
@@ -434,17 +448,23 @@ int verb_secret_list(const struct opts *o)
     struct session s;
     int r = session_begin_look(o, &s);
     json_t *list = json_array();
+    struct strbuf text = {0};
 
     if (r == 0)
         r = session_open(&s, false);
     for (size_t i = 0; r == 0 && i < s.vault.n_secrets; i++)
         if (session_json(&s))
             json_array_append_new(list, secret_json(&s.vault.secrets[i]));
-        else
-            secret_text(&s.vault.secrets[i]);
+        else {
+            secret_text(&text, &s.vault.secrets[i]);
+            session_put(&text, SESSION_SOME);
+        }
     if (r == 0 && session_json(&s))
         session_print(json_pack("{s:O}", "secrets", list));
+    else
+        session_put(&text, 0);
     json_decref(list);
+    sb_free(&text);
     return session_end(&s, r);
 }
 
@@ -456,7 +476,11 @@ int verb_secret_show(const struct opts *o)
 
     if (x && session_json(&s))
         session_print(secret_json(x));
-    else if (x)
-        secret_text(x);
+    else if (x) {
+        struct strbuf text = {0};
+        secret_text(&text, x);
+        session_put(&text, 0);
+        sb_free(&text);
+    }
     return session_end(&s, r);
 }

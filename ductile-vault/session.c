@@ -304,8 +304,10 @@ void session_print(json_t *document)
     json_decref(document);
 }
 
-void session_put(struct strbuf *sb)
+void session_put(struct strbuf *sb, size_t least)
 {
+    if (sb->len <= least)
+        return;
     fflush(stdout);
     int r = fd_write_all(STDOUT_FILENO, sb->p, sb->len);
     if (r < 0)

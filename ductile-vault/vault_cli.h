@@ -52,8 +52,10 @@ __attribute__((format(printf, 2, 3))) void session_say(const struct session *s, 
 // code.
 int session_end(struct session *s, int r);
 bool session_json(const struct session *s);
-// Writes what has gathered to standard output, at once, and empties it: stdout would write each line.
-void session_put(struct strbuf *sb);
+// Writes what has gathered to standard output once it is more than `least`, and empties it. (stdout would
+// write each line by itself.)
+enum { SESSION_SOME = 8 << 10 };
+void session_put(struct strbuf *sb, size_t least);
 // Prints a document and releases it.
 void session_print(json_t *document);
 
@@ -106,6 +108,8 @@ int verb_secret_list(const struct opts *o);
 int verb_secret_show(const struct opts *o);
 json_t *secret_json(const struct vault_secret *x);
 const char *secret_status(const struct vault_secret *x);
+// The end of a line: ", granted to PRINCIPAL as NAME, ...".
+void secret_add_grants(struct strbuf *sb, const struct vault_secret *x);
 // "2026-01-31", "never"
 const char *secret_date(int64_t ms, char buf[static 24]);
 // grant.c

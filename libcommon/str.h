@@ -78,6 +78,12 @@ static inline void sb_addc(struct strbuf *sb, char c)
 }
 // Adds s and spaces up to width bytes.
 void sb_add_padded(struct strbuf *sb, const char *s, size_t width);
+// The same, and one space more.
+static inline void sb_add_column(struct strbuf *sb, const char *s, size_t width)
+{
+    sb_add_padded(sb, s, width);
+    sb_addc(sb, ' ');
+}
 __attribute__((format(printf, 2, 3))) void sb_addf(struct strbuf *sb, const char *format, ...);
 // Adds s as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD.
 void sb_add_json(struct strbuf *sb, const char *s);
