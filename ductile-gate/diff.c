@@ -210,6 +210,7 @@ static void print_json(const struct gate_run runs[static 2], const struct change
     for (size_t i = 0; i < n; i++) {
         const struct seen *f = changes[i].after ? changes[i].after : changes[i].before;
         add_pair(&sb, i ? ",{" : "{", "change", change_name(changes[i].kind));
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a change has one of the two, or both
         add_pair(&sb, ",", "id", f->id);
         add_pair(&sb, ",", "subject", f->subject);
         add_seen(&sb, "before", changes[i].before);
