@@ -86,17 +86,18 @@ static bool open_chunk(const uint8_t *sealed, size_t n, const uint8_t key[static
     return crypto_aead_chacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed, n, NULL, 0, nonce, key) == 0;
 }
 
-// sealed, plain: a chunk's; NULL where the sink has room.
+// sealed, plain: for a chunk; NULL where the sink has room.
 static int decrypt_chunks(struct age_input *in, const uint8_t key[static 32], uint8_t *sealed, uint8_t *plain,
                           const struct age_sink *sink)
 {
     for (uint64_t counter = 0;; counter++) {
+        uint8_t *from = sealed, *to = plain;
         size_t n, room = SEALED;
-        if (sink->room) {
-            room = MIN(sink->room(sink->ctx, &sealed), room);
-            plain = sealed;
+        if (!from) {
+            room = MIN(sink->room(sink->ctx, &from), room);
+            to = from;
         }
-        int r = age_input_read(in, sealed, room, &n);
+        int r = age_input_read(in, from, room, &n);
         if (r < 0)
             return r;
         if (n < AGE_TAG_LEN ||
@@ -105,15 +106,15 @@ static int decrypt_chunks(struct age_input *in, const uint8_t key[static 32], ui
         int more = n == room ? age_input_more(in) : 0;
         if (more > 0 && room < SEALED) // longer than the sink was told
             return AGE_E_PAYLOAD;
-        bool last = more == 0, opened = open_chunk(sealed, n, key, counter, last, plain);
+        bool last = more == 0, opened = open_chunk(from, n, key, counter, last, to);
         if (!opened &&
             n == SEALED) { // whole, and yet the file goes on behind its last chunk, or stops before it
             last = !last;
-            opened = open_chunk(sealed, n, key, counter, last, plain);
+            opened = open_chunk(from, n, key, counter, last, to);
         }
         if (!opened)
             return AGE_E_PAYLOAD;
-        r = sink->write(sink->ctx, plain, n - AGE_TAG_LEN);
+        r = sink->write(sink->ctx, to, n - AGE_TAG_LEN);
         if (r < 0)
             return r;
         if (more < 0)
