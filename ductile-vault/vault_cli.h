@@ -17,9 +17,8 @@ struct session {
     int lock_fd;
     int scribe_fd; // facts go here; -1: nobody writes them
     pid_t scribe;
-    struct newest_list
-        newest;    // of who only looks, where it stands beside the ledger: then there is no scribe
-    uint64_t seen; // the highest generation that the ledger or `generation` knows
+    struct newest_list newest; // read in place of asking the scribe, which is not there then
+    uint64_t seen;             // the highest generation that the ledger or `generation` knows
     struct refusal refusal;
 };
 

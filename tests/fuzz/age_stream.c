@@ -89,36 +89,14 @@ static void damage(struct strbuf *s, const uint8_t op[static 4])
     }
 }
 
-// A sink with as much room as the file is long, and not a byte more.
-struct room {
-    uint8_t *p;
-    size_t size, len;
-};
-
-static size_t room_room(void *ctx, uint8_t **ret)
-{
-    const struct room *r = ctx;
-
-    *ret = r->p + r->len;
-    return r->size - r->len;
-}
-
-static int room_write(void *ctx, const void *data, size_t len)
-{
-    struct room *r = ctx;
-
-    MUST_HOLD(data == r->p + r->len, "where there was room");
-    r->len += len;
-    return 0;
-}
-
-// Decrypted where it is read to: the same verdict, and the same of it.
+// Decrypted where it is read to, with as much room as the file is long and not a byte more: the same verdict,
+// and the same of it.
 static void in_place(const struct strbuf *file, size_t step, int want, const struct strbuf *out)
 {
     static struct age_input input;
     struct pieces sealed = {(const uint8_t *)file->p, file->len, step};
-    struct room room = {malloc(file->len), file->len, 0};
-    const struct age_sink to_room = {room_write, &room, room_room};
+    struct pieces_room room = {malloc(file->len), file->len, 0};
+    const struct age_sink to_room = {pieces_room_write, &room, pieces_room};
 
     input = (struct age_input){.source = {pieces_read, &sealed}};
     MUST_HOLD(age_stream_decrypt(&input, file_key, &to_room) == want, "in place or not, it is one");

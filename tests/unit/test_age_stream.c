@@ -15,32 +15,12 @@ struct row {
     int out; // bytes that come out
 };
 
-// A sink whose room is where chunks are decrypted.
-struct room {
-    uint8_t *p;
-    size_t size, len;
-};
-
-static size_t room_room(void *ctx, uint8_t **ret)
-{
-    const struct room *r = ctx;
-    *ret = r->p + r->len;
-    return r->size - r->len;
-}
-
-static int room_write(void *ctx, const void *data, size_t len)
-{
-    struct room *r = ctx;
-    assert_ptr_equal(data, r->p + r->len);
-    r->len += len;
-    return 0;
-}
-
-static int decrypt_in(struct room *room, const struct strbuf *file, size_t step, const struct age_keys *keys)
+static int decrypt_in(struct pieces_room *room, const struct strbuf *file, size_t step,
+                      const struct age_keys *keys)
 {
     struct pieces in = {file->p, file->len, step};
     const struct age_source source = {pieces_read, &in};
-    const struct age_sink sink = {room_write, room, room_room};
+    const struct age_sink sink = {pieces_room_write, room, pieces_room};
     return age_decrypt_stream(&source, keys, &sink);
 }
 
@@ -71,7 +51,7 @@ static void check(const struct row *rows, size_t n)
                 fail_msg("%s: %s, not %s; %zu bytes came out, not %d", rows[i].rule, lab_name(r),
                          lab_name(rows[i].want), out.len, rows[i].out);
             assert_memory_equal(out.p ? out.p : "", plain, out.len);
-            struct room room = {malloc(file.len), file.len, 0};
+            struct pieces_room room = {malloc(file.len), file.len, 0};
             r = decrypt_in(&room, &file, steps[k], &keys);
             if (r != rows[i].want || room.len > out.len || (r == 0 && room.len < out.len))
                 fail_msg("%s: in place %s, %zu bytes", rows[i].rule, lab_name(r), room.len);
@@ -91,7 +71,7 @@ static void test_age_stream_decrypt__room_for_less_than_a_chunk(void **s)
     (void)s;
     for (int last = 0; last < 2; last++) {
         struct strbuf file = {0};
-        struct room room = {buf, 100 + 16, 0};
+        struct pieces_room room = {buf, 100 + 16, 0};
         lab_header(&file, "{v}{x}{end}");
         sb_add(&file, nonce, 16);
         lab_chunk(&file, nonce, buf, 100, 0, last);

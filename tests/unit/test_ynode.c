@@ -80,6 +80,69 @@ static void test_yaml_parse__syntax(void **s)
     refused("a: \"x\\0y\"\n", "t.yaml:1:4", "NUL");
 }
 
+static void dump(struct strbuf *sb, const struct ynode *node, size_t n)
+{
+    if (!node)
+        return;
+    sb_addf(sb, "%d@%u:%u/%d'%s'(", (int)node->kind, node->pos.line, node->pos.column, node->plain,
+            node->text ? node->text : "");
+    for (size_t i = 0; i < n; i++) {
+        const struct ynode *below = node->kind == YNODE_MAP ? node->pairs[i].value : node->items[i];
+        if (node->kind == YNODE_MAP)
+            sb_addf(sb, "%s@%u:%u=", node->pairs[i].key, node->pairs[i].pos.line, node->pairs[i].pos.column);
+        dump(sb, below, below ? below->n : 0);
+    }
+    sb_addc(sb, ')');
+}
+
+// What comments say is not given to libyaml, but where something is quoted. So: with a quoted value at the
+// end it is the same, positions too; and a line that looks like a comment within a scalar is none.
+static void test_yaml_parse__comments(void **s)
+{
+    static const char *const rows[] = {
+        "a: 1\n# c\nb: 2\n",
+        "# it's \"one\" | > of\n#\n  # indented: x\na:\n  # below\n  - x\n\t# with a tab\n  - y\n",
+        "a: [1,\n  # in a list\n  2]\nb: {x: 1,\n# in a map\n  y: 2}\n",
+        "a: one\n  two\nb: one\n  # ends it\nc: 3\n",
+        "a: one\n  # ends it\n  two\n",
+        "a: x#y\nb: x # behind\n#c: 3\nd: 4\n",
+        "# \xc3\xa4\na: 1\n# c\r\nb: 2\r\n",
+        "# c\na: 1\n# c\na: 2\n",
+        "# \xff\na: 1\n",
+    };
+    (void)s;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct ynode *bare = NULL, *whole = NULL;
+        struct strbuf one = {0}, other = {0};
+        char *errors, *same;
+        OWNED(freep) char *quoted = NULL;
+        assert_true(asprintf(&quoted, "%szz: 'q'\n", rows[i]) > 0);
+        int r = parse(rows[i], &bare, &errors);
+        assert_int_equal(parse(quoted, &whole, &same), r);
+        assert_string_equal(errors, same);
+        dump(&one, bare, bare ? bare->n : 0);
+        dump(&other, whole, whole ? whole->n - 1 : 0);
+        if (r == 0)
+            assert_string_equal(one.p, other.p);
+        ynode_free(bare);
+        ynode_free(whole);
+        sb_free(&one);
+        sb_free(&other);
+        free(errors);
+        free(same);
+    }
+    static const char *const within[] = {"a: |\n  # kept\n", "a: >-\n  # kept\n", "a: \"\n  # kept\"\n",
+                                         "a: '\n  # kept'\n"};
+    for (size_t i = 0; i < ARRAY_LEN(within); i++) {
+        struct ynode *root = NULL;
+        char *errors;
+        assert_int_equal(parse(within[i], &root, &errors), 0);
+        assert_non_null(strstr(ynode_get_text(root, "a"), "# kept"));
+        ynode_free(root);
+        free(errors);
+    }
+}
+
 static void test_yaml_parse__empty(void **s)
 {
     struct ynode *root = NULL;
@@ -149,6 +212,7 @@ static void test_ynode_merge__other_kind(void **s)
     diags_free(&diags);
 }
 
-RUN(T(yaml_parse__positions_and_kinds), T(yaml_parse__duplicate_key), T(yaml_parse__anchor_alias_tag),
-    T(yaml_parse__second_document), T(yaml_parse__depth), T(yaml_parse__syntax), T(yaml_parse__empty),
-    T(ynode_scalar__core_schema), T(ynode_merge__maps_lists_scalars), T(ynode_merge__other_kind))
+RUN(T(yaml_parse__positions_and_kinds), T(yaml_parse__comments), T(yaml_parse__duplicate_key),
+    T(yaml_parse__anchor_alias_tag), T(yaml_parse__second_document), T(yaml_parse__depth),
+    T(yaml_parse__syntax), T(yaml_parse__empty), T(ynode_scalar__core_schema),
+    T(ynode_merge__maps_lists_scalars), T(ynode_merge__other_kind))
